@@ -1,0 +1,133 @@
+"""Spike times to trials x bins, by the reference convention of the NEMS recording format.
+
+* The bin of a spike is ``floor(t * fs)`` in float64; several spikes in one bin count up; spikes
+  before 0 are dropped.
+* An epoch starts at bin ``round(start * fs)`` (half to even) and has
+  ``round(end * fs) - round(start * fs)`` bins.
+* A trial is a slice of the recording's own binned train: a spike belongs to a trial by its *bin*.
+  Comparing its *time* with the epoch's start would lose the spikes between the left edge of the
+  first bin and an onset that lies off the grid.
+* The occurrences of an epoch come in time order; one that overlaps, in bins, the last one kept is
+  dropped (touching is fine).
+
+Source: the behaviour of the format's own reader (NEMS0, `nems0/signal.py` and `nems0/epoch.py`),
+except that it lets negative spike times wrap around to the end of the recording.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The occurrences of one epoch, in time order.
+
+    Attributes
+    ----------
+    onsets : (R,) float64
+        Start of each trial in the recording, in seconds, as the release states it.
+    first : (R,) int64
+        First bin of each trial.
+    n_bins : (R,) int64
+        Number of bins of each trial.
+    """
+
+    onsets: Floats
+    first: Ints
+    n_bins: Ints
+
+
+def find_trials(starts: Floats, ends: Floats, fs: float) -> Trials:
+    """Place the occurrences of one epoch on the bin grid.
+
+    Parameters
+    ----------
+    starts, ends : (n,) float64
+        Epoch bounds in seconds, in any order.
+    fs : float
+        Bins per second.
+
+    Returns
+    -------
+    Trials
+        Sorted by time, without the occurrences that overlap the last one kept.
+
+    Raises
+    ------
+    ValueError
+        If a bound is not finite, or an epoch starts before 0 or ends before it starts.
+    """
+    if not (np.isfinite(starts).all() and np.isfinite(ends).all()):
+        raise ValueError("an epoch bound is not a finite number")
+    first, stop = (np.rint(bound * fs).astype(np.int64) for bound in (starts, ends))
+    if (first < 0).any() or (stop < first).any():
+        raise ValueError("an epoch starts before 0 or ends before it starts")
+    kept: list[int] = []
+    for i in np.lexsort((ends, starts)):
+        if not kept or first[i] >= stop[kept[-1]]:
+            kept.append(int(i))
+    return Trials(starts[kept], first[kept], (stop - first)[kept])
+
+
+def spike_bins(times: Floats, fs: float, n_bins: int) -> Ints:
+    """The bins of a cell's spikes.
+
+    Parameters
+    ----------
+    times : (n,) float64
+        Spike times in seconds, in any order.
+    fs : float
+        Bins per second.
+    n_bins : int
+        Length of the recording in bins; spikes outside ``[0, n_bins)`` are dropped.
+
+    Returns
+    -------
+    (m,) int64
+        Ascending; a bin stands once for each of its spikes.
+
+    Raises
+    ------
+    ValueError
+        If a spike time is not finite.
+    """
+    if not np.isfinite(times).all():
+        raise ValueError("a spike time is not a finite number")
+    bins = np.floor(times * fs)
+    bins = bins[(bins >= 0) & (bins < n_bins)].astype(np.int64)
+    bins.sort()
+    return bins
+
+
+def ranges(starts: Ints, sizes: Ints) -> Ints:
+    """``concatenate([arange(start, start + size) for each])``, vectorised."""
+    ends = np.cumsum(sizes)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + sizes, sizes)
+
+
+def count_spikes(bins: Ints, first: Ints, n_bins: Ints) -> Ints:
+    """Spike counts of many trials, all at once.
+
+    Parameters
+    ----------
+    bins : (n,) int64
+        Ascending bins of the spikes.
+    first, n_bins : (R,) int64
+        First bin and number of bins of each trial; in any order, overlapping or not.
+
+    Returns
+    -------
+    (sum(n_bins),) int64
+        The counts of the first trial's bins, then the second's, and so on.
+    """
+    low, high = np.searchsorted(bins, first), np.searchsorted(bins, first + n_bins)
+    shifts = np.cumsum(n_bins) - n_bins - first
+    inside = bins[ranges(low, high - low)] + np.repeat(shifts, high - low)
+    return np.bincount(inside, minlength=int(n_bins.sum()))

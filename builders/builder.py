@@ -1,0 +1,137 @@
+"""What a corpus implements, and the `datasets` builder it thereby becomes."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, Literal
+
+from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
+
+import builders.binning
+import builders.nems
+import builders.records
+import builders.schema
+import builders.sessions
+import builders.shards
+from builders.errors import unknown
+from builders.release import Release
+from builders.shards import Job
+
+Scale = Literal["mini", "full"]
+
+
+@dataclass
+class CorpusConfig(ParquetConfig):
+    """One config of a corpus; the dataset card and the builder class both follow from it.
+
+    Attributes
+    ----------
+    globs : dict of str to tuple of str
+        Split name to the globs of its shards, relative to the repository.
+
+    The other attributes are those of the Parquet builder: ``columns``, ``filters``,
+    ``batch_size``.
+    """
+
+    globs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class CorpusBuilder(Parquet):
+    """A corpus as a `datasets` builder: ``Wingert2026("A1")``.
+
+    A corpus sets the class attributes, and implements `jobs`; an entry point in the group
+    ``builders.corpora`` makes it known. Its shards come from ``corpus://<corpus>/``, so that
+    builder class, `load_dataset` and the Hub all read the same bytes.
+
+    Parameters
+    ----------
+    config_name : str, optional
+        One of `BUILDER_CONFIGS`; the default config if None.
+    **kwargs
+        As of `datasets.DatasetBuilder` (``cache_dir``) and of the Parquet builder (``columns``,
+        ``filters``).
+
+    Raises
+    ------
+    CorpusError
+        If there is no such config (near matches are listed), or no release.
+    """
+
+    BUILDER_CONFIG_CLASS = CorpusConfig
+
+    #: Name of the corpus: of its folder, of its part of ``corpus://`` and of its caches.
+    corpus: ClassVar[str]
+    #: Where the release is published.
+    source: ClassVar[str]
+    #: The dataset card's YAML, without its configs.
+    card: ClassVar[dict[str, Any]]
+
+    def __init__(self, config_name: str | None = None, **kwargs: Any) -> None:
+        configs = {config.name: config for config in self.BUILDER_CONFIGS}
+        name = config_name or self.DEFAULT_CONFIG_NAME
+        if name not in configs:
+            raise unknown(f"config of {self.corpus}", name, configs)
+        repository = repository_url(self.corpus)
+        globs = {
+            split: [repository + glob for glob in globs]
+            for split, globs in configs[name].globs.items()
+        }
+        super().__init__(
+            config_name=name, dataset_name=self.corpus, data_files=globs, hash=None, **kwargs
+        )
+
+    @classmethod
+    @abstractmethod
+    def jobs(cls, release: Release) -> Sequence[Job]:
+        """All jobs that the release gives rise to. Opens no archive."""
+
+    @classmethod
+    @abstractmethod
+    def synthesize(cls, folder: Path, scale: Scale, seed: int) -> None:
+        """Write a synthetic release in the published layout: ``mini`` or ``full``."""
+
+    @classmethod
+    def release(cls) -> Release:
+        """The user's copy of the release."""
+        return Release(cls.corpus, cls.source)
+
+
+def repository_url(corpus: str) -> str:
+    """Address of the virtual dataset repository of a corpus, with the last slash."""
+    return f"corpus://{corpus}/"
+
+
+def corpora() -> dict[str, Any]:
+    """The entry points of the installed corpora, by name."""
+    return {entry.name: entry for entry in entry_points(group="builders.corpora")}
+
+
+def find_corpus(name: str) -> type[CorpusBuilder]:
+    """The builder class of a corpus; a `CorpusError` lists the corpora if there is none."""
+    known = corpora()
+    if name not in known:
+        raise unknown("corpus", name, known)
+    corpus: type[CorpusBuilder] = known[name].load()
+    return corpus
+
+
+def code_key(corpus: type[CorpusBuilder]) -> str:
+    """Changes when the code that writes the corpus' shards does."""
+    modules: list[ModuleType | None] = [
+        builders.binning,
+        builders.nems,
+        builders.records,
+        builders.schema,
+        builders.sessions,
+        builders.shards,
+        inspect.getmodule(corpus),
+    ]
+    sources = [inspect.getsource(module) for module in modules if module is not None]
+    return hashlib.sha256("".join(sources).encode()).hexdigest()

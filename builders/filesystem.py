@@ -1,0 +1,152 @@
+"""``corpus://``: each corpus as a virtual dataset repository, whose shards are built when opened.
+
+`fsspec`, and with it `datasets`, pandas and Dask, find this class by its entry point.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fsspec.spec import AbstractFileSystem
+
+from builders.builder import code_key, corpora, find_corpus, repository_url
+from builders.card import repository_card
+from builders.errors import CorpusError, unknown
+from builders.release import home
+from builders.shards import Job, ShardCache
+
+CARD = "README.md"
+# Until a shard is built nobody knows its size. Arrow's own word for that is -1; None makes
+# `datasets` fail where it decides on the number of its threads.
+UNKNOWN_SIZE = -1
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The files of one corpus' repository, as the release stands now."""
+
+    where: str
+    jobs: dict[str, Job]
+    cache: ShardCache
+
+
+class CorpusFileSystem(AbstractFileSystem):
+    """Read-only file system of ``corpus://<corpus>/<path in the repository>``.
+
+    Listing opens no archive; `info` opens none; opening a shard builds it where need be.
+    """
+
+    protocol = "corpus"
+    root_marker = ""
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
+        """The files and folders in a folder, or the file itself; without ETags."""
+        path = self._strip_protocol(path)
+        if not path:
+            found = {name: {"name": name, "size": 0, "type": "directory"} for name in corpora()}
+        else:
+            corpus, _, inside = path.partition("/")
+            found = {}
+            for file in [CARD, *_repository(corpus).jobs]:
+                if not inside or file == inside or file.startswith(f"{inside}/"):
+                    below = file[len(inside) :].lstrip("/") if inside else file
+                    child, slash, _ = below.partition("/")
+                    name = f"{path}/{child}" if child else path
+                    kind = "directory" if slash else "file"
+                    size = 0 if slash else UNKNOWN_SIZE
+                    found[name] = {"name": name, "size": size, "type": kind}
+            if not found:
+                self._explain(path)
+        entries = [found[name] for name in sorted(found)]
+        return entries if detail else [entry["name"] for entry in entries]
+
+    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        """Name, type, size (-1 while unknown) and, of a file, its ETag."""
+        path = self._strip_protocol(path)
+        corpus, _, inside = path.partition("/")
+        if not inside:
+            if corpus:
+                find_corpus(corpus)
+            return {"name": path, "size": 0, "type": "directory"}
+        entry: dict[str, Any] = {"name": path, "type": "file"}
+        if inside == CARD:
+            card = repository_card(find_corpus(corpus))
+            return {**entry, "size": len(card), "ETag": hashlib.sha256(card).hexdigest()}
+        repository = _repository(corpus)
+        if (job := repository.jobs.get(inside)) is None:
+            self.ls(path)  # raises where there is no such folder either
+            return {"name": path, "size": 0, "type": "directory"}
+        file = repository.cache.find(job, inside)
+        size = file.stat().st_size if file else UNKNOWN_SIZE
+        return {**entry, "size": size, "ETag": repository.cache.etag(job)}
+
+    def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        """As of any file system, but a name that does not exist is an error that says so."""
+        found = super().glob(path, maxdepth=maxdepth, **kwargs)
+        if not found:
+            self._explain(self._strip_protocol(path))
+        return found
+
+    def created(self, path: str) -> Any:
+        raise NotImplementedError("a shard has an ETag and no date")
+
+    modified = created
+
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> BinaryIO:
+        path = self._strip_protocol(path)
+        if mode != "rb":
+            raise CorpusError(
+                f"cannot open {path} to write it",
+                why="corpus:// is read-only",
+                fix="write to a copy",
+            )
+        corpus, _, inside = path.partition("/")
+        if inside == CARD:
+            return io.BytesIO(repository_card(find_corpus(corpus)))
+        repository = _repository(corpus)
+        if inside not in repository.jobs:
+            self._explain(path)
+            raise CorpusError(f"cannot open {repository_url('')}{path}", why="it is a folder")
+        return repository.cache.shard(repository.jobs[inside], inside).open("rb")
+
+    def _explain(self, pattern: str) -> None:
+        """Raise for the first part of a path or a glob that names nothing."""
+        corpus, *parts = pattern.split("/")
+        repository = _repository(corpus)
+        files = [file.split("/") for file in [CARD, *repository.jobs]]
+        for depth, part in enumerate(parts):
+            valid = {file[depth] for file in files if len(file) > depth}
+            files = [file for file in files if fnmatchcase("".join(file[depth : depth + 1]), part)]
+            if not files or part == "**":
+                break
+        else:
+            return
+        if part != "**":
+            raise unknown(f"name in corpus://{pattern}:", part, valid, where=repository.where)
+
+
+_LOCK = threading.Lock()
+
+
+def _repository(corpus: str) -> Repository:
+    builder = find_corpus(corpus)
+    release = builder.release()
+    # What is listed depends on the small files at the top of the release, and on nothing else.
+    stats = [(entry, entry.stat()) for entry in sorted(release.folder.iterdir()) if entry.is_file()]
+    stamp = tuple((entry.name, stat.st_size, stat.st_mtime_ns) for entry, stat in stats)
+    with _LOCK:
+        return _read_repository(corpus, str(release.folder), home(), stamp)
+
+
+@lru_cache(maxsize=8)
+def _read_repository(corpus: str, folder: str, home: Path, stamp: object) -> Repository:
+    builder = find_corpus(corpus)
+    jobs = {path: job for job in builder.jobs(builder.release()) for path in job.paths}
+    return Repository(folder, jobs, ShardCache(corpus, code_key(builder)))

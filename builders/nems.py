@@ -1,0 +1,267 @@
+"""Read one NEMS recording: a gzip tar of signals, or the folder it was unpacked into.
+
+A signal is one data file (``.h5`` or ``.csv``), one ``.json`` and one ``.epoch.csv``, all named
+``<recording>.<signal>``. The side-cars are always read; of the data files only those asked for
+are kept: what is not asked for is stepped over in the tar stream, and its HDF5 never decoded.
+Nothing is unpacked to disk. The gzip stream is read to its end, so that its checksum has been
+verified before a single value is returned.
+
+The layout is that of the format's writer (NEMS0, `nems0/recording.py` and `nems0/signal.py`).
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from builders.binning import Floats, Ints, Trials, find_trials, spike_bins
+from builders.errors import CorpusError
+from builders.release import Archive
+
+# The spelling of a signal's type has changed with the package's name; its end has not.
+SIGNAL_TYPES = ("PointProcess", "TiledSignal", "RasterizedSignal")
+DATA_FILES, SIDECARS = ("h5", "csv"), ("json", "epoch.csv")
+BAD_ARCHIVE = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass
+class Signal:
+    """One signal of a recording.
+
+    Attributes
+    ----------
+    archive : Archive
+        Where it comes from.
+    member : str
+        Base name of its data file.
+    kind : str
+        One of `SIGNAL_TYPES`.
+    fs : float
+        Samples (bins) per second.
+    channels : list of str
+        Names of the channels, the cell ids of a response; empty where the release has none.
+    epochs : dict of str to ((n,) float64, (n,) float64)
+        Starts and ends in seconds of each epoch name's occurrences, in the file's order.
+    data : bytes
+        The data file; empty where it was not asked for.
+    """
+
+    archive: Archive
+    member: str
+    kind: str
+    fs: float
+    channels: list[str]
+    epochs: dict[str, tuple[Floats, Floats]]
+    data: bytes = field(repr=False)
+
+    def stimuli(self) -> list[str]:
+        """Names of the stimuli that the epochs mention, sorted."""
+        return sorted(name for name in self.epochs if name.startswith("STIM_"))
+
+    def trials(self, epoch: str) -> Trials:
+        """The occurrences of an epoch on the bin grid; see `builders.binning.find_trials`."""
+        try:
+            return find_trials(*self.epochs[epoch], self.fs)
+        except ValueError as error:
+            member = self.member.rpartition(".")[0] + ".epoch.csv"
+            raise broken(self.archive, member, f"{epoch}: {error}") from error
+
+    def spike_times(self) -> dict[str, Floats]:
+        """Spike times of each cell, in the order of `channels`.
+
+        Returns
+        -------
+        dict of str to (n,) float64
+            Seconds from the start of the recording; empty for a silent cell.
+        """
+        self._expect("PointProcess")
+        with self._h5() as file:
+            return {cell: np.asarray(file[cell], np.float64).reshape(-1) for cell in self.channels}
+
+    @cached_property
+    def bins(self) -> dict[str, Ints]:
+        """Ascending bins of each cell's spikes, up to the end of the last stimulus."""
+        stops = [self.trials(stim) for stim in self.stimuli()]
+        length = max((int((each.first + each.n_bins).max()) for each in stops), default=0)
+        bins = {}
+        for cell, times in self.spike_times().items():
+            try:
+                bins[cell] = spike_bins(times, self.fs, length)
+            except ValueError as error:
+                raise broken(self.archive, self.member, f"cell {cell}: {error}") from error
+        return bins
+
+    def tile_names(self) -> list[str]:
+        """Names of the stimuli that have a spectrogram, sorted."""
+        self._expect("TiledSignal")
+        with self._h5() as file:
+            return sorted(file)
+
+    def tiles(self, names: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Name and spectrogram, (F, T) float32, of each of these stimuli, one at a time."""
+        self._expect("TiledSignal")
+        with self._h5() as file:
+            for name in names:
+                yield name, np.asarray(file[name], np.float32)
+
+    def raster(self) -> NDArray[np.float64]:
+        """All values of a rasterized signal, (C, T) float64; NaN where there is none."""
+        self._expect("RasterizedSignal")
+        if self.member.endswith(".h5"):
+            with self._h5() as file:
+                return np.asarray(file["raster"], np.float64)
+        try:
+            return np.loadtxt(io.BytesIO(self.data), delimiter=",", ndmin=2).T
+        except ValueError as error:
+            raise broken(self.archive, self.member, error) from error
+
+    def _expect(self, kind: str) -> None:
+        if self.kind != kind:
+            raise broken(self.archive, self.member, f"expected a {kind}, found a {self.kind}")
+
+    @contextmanager
+    def _h5(self) -> Iterator[h5py.File]:
+        try:
+            with h5py.File(io.BytesIO(self.data), "r") as file:
+                yield file
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            if isinstance(error, CorpusError):
+                raise
+            raise broken(self.archive, self.member, error) from error
+
+
+def read_signals(archive: Archive, data: Collection[str] = ()) -> dict[str, Signal]:
+    """The signals of a recording, in one pass over its archive.
+
+    Parameters
+    ----------
+    archive : Archive
+        A ``.tgz``, the folder it was unpacked into, or a ``.tgz`` inside a zip.
+    data : collection of str
+        Names of the signals whose data file is wanted.
+
+    Returns
+    -------
+    dict of str to Signal
+        All signals that have a data file, by name.
+
+    Raises
+    ------
+    CorpusError
+        If the archive is damaged or incomplete, or lacks a signal that `data` names.
+    """
+
+    def wanted(member: str) -> bool:
+        signal, suffix = _split_name(member)
+        return suffix in SIDECARS or (suffix in DATA_FILES and signal in data)
+
+    files: dict[str, dict[str, bytes]] = {}
+    members: dict[str, str] = {}
+    for member, content in _members(archive, wanted):
+        signal, suffix = _split_name(member)
+        if suffix in DATA_FILES:
+            members[signal] = member
+            files.setdefault(signal, {})["data"] = content
+        elif suffix in SIDECARS:
+            files.setdefault(signal, {})[suffix] = content
+    for signal in data:
+        if signal not in members:
+            raise broken(archive, f"*.{signal}.h5 or .csv", f"the archive has no signal {signal!r}")
+    return {signal: _signal(archive, member, files[signal]) for signal, member in members.items()}
+
+
+def broken(archive: Archive, member: str, why: object) -> CorpusError:
+    """The error for what is wrong inside an archive."""
+    return CorpusError(
+        "cannot read a recording",
+        where=f"{archive}: {member}",
+        why=why,
+        fix="compare the archive with the published one; where they differ, download it again",
+    )
+
+
+def _members(archive: Archive, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Base name of each file, and its content where it is wanted.
+
+    Empty members, and a signal's later views (``01.``), are left out.
+    """
+    last = "the archive itself"
+    try:
+        if archive.path.is_dir():
+            for path in archive.files():
+                last = path.name
+                if path.stat().st_size and not last.startswith("01."):
+                    yield last, path.read_bytes() if wanted(last) else b""
+            return
+        with archive.open() as packed, gzip.GzipFile(fileobj=packed) as stream:
+            with tarfile.open(fileobj=stream, mode="r|") as tar:
+                for info in tar:
+                    last = info.name.rpartition("/")[2]
+                    content = tar.extractfile(info) if info.isfile() else None
+                    if content is not None and info.size and not last.startswith("01."):
+                        yield last, content.read() if wanted(last) else b""
+            while stream.read(1 << 20):  # to the gzip trailer, where the checksum is
+                pass
+    except BAD_ARCHIVE as error:
+        why = f"the archive is damaged or incomplete: {error or type(error).__name__}"
+        raise broken(archive, f"at or after {last}", why) from error
+
+
+def _split_name(member: str) -> tuple[str, str]:
+    """``CLT027c.resp.epoch.csv`` -> ``("resp", "epoch.csv")``; recording names have no dot."""
+    _, _, rest = member.partition(".")
+    signal, _, suffix = rest.partition(".")
+    return signal, suffix
+
+
+def _signal(archive: Archive, member: str, files: dict[str, bytes]) -> Signal:
+    base = member.rpartition(".")[0]
+    for suffix in SIDECARS:
+        if suffix not in files:
+            raise broken(archive, f"{base}.{suffix}", "the archive has no such member")
+    header = _header(archive, f"{base}.json", files["json"])
+    spelled = str(header.get("signal_type", "RasterizedSignal"))
+    kind = next((kind for kind in SIGNAL_TYPES if kind in spelled), None)
+    if kind is None:
+        raise broken(archive, f"{base}.json", f"unknown signal_type {spelled}")
+    epochs = _epochs(archive, f"{base}.epoch.csv", files["epoch.csv"])
+    channels = [str(channel) for channel in header.get("chans") or ()]
+    return Signal(archive, member, kind, float(header["fs"]), channels, epochs, files["data"])
+
+
+def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(content)
+    except ValueError as error:
+        raise broken(archive, member, error) from error
+    if not isinstance(header, dict) or not isinstance(header.get("fs"), int | float):
+        raise broken(archive, member, "not an object with a number 'fs'")
+    if not 0 < header["fs"] < np.inf:
+        raise broken(archive, member, f"fs is {header['fs']}")
+    return header
+
+
+def _epochs(archive: Archive, member: str, content: bytes) -> dict[str, tuple[Floats, Floats]]:
+    bounds: dict[str, list[tuple[float, float]]] = {}
+    try:
+        for row in csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")):
+            bounds.setdefault(row["name"], []).append((float(row["start"]), float(row["end"])))
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        why = f"no column {error}" if isinstance(error, KeyError) else error
+        raise broken(archive, member, why) from error
+    arrays = {name: np.array(pairs, np.float64) for name, pairs in bounds.items()}
+    return {name: (pairs[:, 0], pairs[:, 1]) for name, pairs in arrays.items()}

@@ -1,0 +1,142 @@
+"""From a recording to the rows of `records` and `stimuli`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+from datasets import Features
+
+from builders.binning import Ints, count_spikes, ranges
+from builders.nems import Signal, broken
+from builders.schema import ROW_GROUP_BYTES, matrices, ragged, table
+
+
+def record_tables(
+    response: Signal,
+    cells: pa.Table,
+    stimuli: list[str],
+    stim_columns: Callable[[str], dict[str, str]],
+    features: Features,
+) -> Iterator[pa.Table]:
+    """The records of some cells and stimuli of a recording, binned.
+
+    Parameters
+    ----------
+    response : Signal
+        The recording's spike times.
+    cells : pyarrow.Table
+        The cells, in the order in which their records are wanted; the columns of `features` that
+        describe a cell. All of them are in the recording.
+    stimuli : list of str
+        Epoch names, in the order in which their records are wanted.
+    stim_columns : callable
+        From an epoch name to the columns ``stim_id``, ``stim``, ``subset`` and ``session``.
+    features : Features
+        Of the records.
+
+    Yields
+    ------
+    pyarrow.Table
+        One row group: all cells of the first stimulus, then of the second, and so on.
+    """
+    names = cells["cell_id"].to_pylist()
+    trials = [response.trials(stim) for stim in stimuli]
+    n_trials = np.array([len(each.onsets) for each in trials], np.int64)
+    if not len(names) or not n_trials.sum():
+        return
+    first = np.concatenate([each.first for each in trials])
+    n_bins = np.concatenate([each.n_bins for each in trials])
+    onsets = np.concatenate([each.onsets for each in trials])
+    columns = [stim_columns(stim) for stim in stimuli]
+    # The trains of all cells end to end on one long time line, so that the spikes of any set of
+    # (cell, trial) pairs are counted by one vectorised call.
+    length = int((first + n_bins).max())
+    trains = [response.bins[name] for name in names]
+    bins = np.concatenate(
+        [train[: np.searchsorted(train, length)] + i * length for i, train in enumerate(trains)]
+    )
+
+    starts = np.cumsum(n_trials) - n_trials
+    row_bytes = np.repeat(np.add.reduceat(np.append(n_bins, 0), starts) * 4, len(names))
+    row_stim, row_cell = np.divmod(np.arange(len(stimuli) * len(names)), len(names))
+    for rows in _row_groups(row_bytes):
+        stim, cell = row_stim[rows], row_cell[rows]
+        trial = ranges(starts[stim], n_trials[stim])
+        shifted = first[trial] + np.repeat(cell, n_trials[stim]) * length
+        counts = count_spikes(bins, shifted, n_bins[trial])
+        counted = ragged(pa.array(counts.astype(np.float32)), n_bins[trial])
+        meta = cells.take(pa.array(cell))
+        yield table(
+            {
+                **{key: [columns[i][key] for i in stim] for key in columns[0]},
+                **{name: meta[name] for name in meta.column_names},
+                "response": ragged(counted, n_trials[stim]),
+                "onsets": ragged(pa.array(onsets[trial]), n_trials[stim]),
+            },
+            features,
+        )
+
+
+def _row_groups(row_bytes: Ints) -> Iterator[slice]:
+    """Cut rows into groups of about `ROW_GROUP_BYTES`."""
+    group = (np.cumsum(row_bytes) - row_bytes) // ROW_GROUP_BYTES
+    edges = np.flatnonzero(np.diff(group, prepend=-1, append=-1))
+    for start, stop in pairwise(edges):
+        yield slice(int(start), int(stop))
+
+
+def stimulus_tables(
+    stimulus: Signal,
+    stimuli: list[str],
+    stim_columns: Callable[[str], dict[str, str]],
+    bands: int,
+    features: Features,
+) -> Iterator[pa.Table]:
+    """The spectrograms of a recording, one row and one table each.
+
+    Parameters
+    ----------
+    stimulus : Signal
+        The recording's spectrograms.
+    stimuli : list of str
+        Epoch names, in the order in which their rows are wanted.
+    stim_columns : callable
+        From an epoch name to the columns ``stim_id``, ``stim``, ``subset`` and ``session``.
+    bands : int
+        Number of frequency bands that every spectrogram has.
+    features : Features
+        Of the stimuli.
+
+    Raises
+    ------
+    CorpusError
+        If a spectrogram has another number of bands, or another length than its epochs.
+    """
+    for stim, spectrogram in stimulus.tiles(stimuli):
+        if spectrogram.ndim != 2 or len(spectrogram) != bands:
+            why = f"{stim} has shape {spectrogram.shape}, expected ({bands}, T)"
+            raise broken(stimulus.archive, stimulus.member, why)
+        n_bins = stimulus.trials(stim).n_bins if stim in stimulus.epochs else np.array([], int)
+        # An onset half-way between two bins may round away from its end: one bin of difference.
+        if (abs(n_bins - spectrogram.shape[1]) > 1).any():
+            why = f"{stim} has {spectrogram.shape[1]} bins, its epochs {n_bins.tolist()}"
+            raise broken(stimulus.archive, stimulus.member, why)
+        columns = {
+            **{key: [value] for key, value in stim_columns(stim).items()},
+            "spectrogram": matrices([spectrogram]),
+            "dt_ms": [1000 / stimulus.fs],
+            "n_trials": [len(n_bins)],
+        }
+        yield table(columns, features)
+
+
+def presented(stimulus: Signal) -> list[str]:
+    """Names of a recording's stimuli, sorted; each that was presented must have a spectrogram."""
+    names = stimulus.tile_names()
+    if missing := sorted(set(stimulus.stimuli()).difference(names)):
+        why = f"no spectrogram of {', '.join(missing)}, which the epochs present"
+        raise broken(stimulus.archive, stimulus.member, why)
+    return names

@@ -1,0 +1,223 @@
+"""A corpus' raw files, as its authors published them, in a folder of the user's.
+
+The folder is read-only to us. It holds the release unpacked or with its zips as downloaded:
+``recordings/X.tgz``, ``recordings/X/...`` (an archive unpacked), or ``recordings.zip``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import platformdirs
+
+from builders.errors import CorpusError
+
+
+def home() -> Path:
+    """Where the catalogue keeps its caches: ``$BUILDERS_HOME``, or the user's cache folder."""
+    return Path(os.environ.get("BUILDERS_HOME") or platformdirs.user_cache_dir("builders"))
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, and never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def content_key(path: Path) -> str:
+    """A key that changes when, and only when, the content of a raw file changes.
+
+    Size and modification time tell the two apart without opening the file. Once `confirm_key` has
+    recorded the content's sha256, a file that was merely touched keeps its key: only a file whose
+    time changed and whose size did not is read again.
+    """
+    stat = path.stat()
+    key = f"{stat.st_size}-{stat.st_mtime_ns}"
+    record = _record(path)
+    try:
+        seen = json.loads(record.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return key
+    if seen["stat"] == key:
+        return str(seen["key"])
+    if seen["stat"].split("-")[0] == str(stat.st_size) and seen["sha256"] == _sha256(path):
+        replace_file(record, json.dumps({**seen, "stat": key}).encode())
+        return str(seen["key"])
+    record.unlink(missing_ok=True)
+    return key
+
+
+def confirm_key(path: Path, key: str) -> None:
+    """Record the sha256 of the content that `key` stands for.
+
+    Raises
+    ------
+    CorpusError
+        If the file is no longer the one that `key` was given to.
+    """
+    sha256 = _sha256(path)
+    if content_key(path) != key:
+        raise CorpusError(
+            "a file changed while it was being read",
+            where=path,
+            fix="let the copy or the download that writes it finish, then load again",
+        )
+    stat = path.stat()
+    seen = {"path": str(path), "stat": f"{stat.st_size}-{stat.st_mtime_ns}"}
+    replace_file(_record(path), json.dumps({**seen, "sha256": sha256, "key": key}).encode())
+
+
+def _record(path: Path) -> Path:
+    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
+    return home() / "releases" / "keys" / f"{name}.json"
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One recording archive of a release.
+
+    Attributes
+    ----------
+    name : str
+        Its file name in the release, e.g. ``CLT027c_<40 hex>.tgz``.
+    path : Path
+        The archive, the folder it was unpacked into, or the zip it lies in.
+    member : str
+        Its name inside the zip; empty where it lies in none.
+    """
+
+    name: str
+    path: Path
+    member: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.member}" if self.member else str(self.path)
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """The archive's bytes, to be read from the front to the end."""
+        if self.member:
+            with zipfile.ZipFile(self.path) as outer, outer.open(self.member) as file:
+                yield cast(BinaryIO, file)
+        else:
+            with self.path.open("rb") as file:
+                yield file
+
+    def files(self) -> list[Path]:
+        """The files on disk: the archive, or those it was unpacked into."""
+        if self.path.is_dir():
+            return sorted(path for path in self.path.rglob("*") if path.is_file())
+        return [self.path]
+
+    def keys(self) -> dict[Path, str]:
+        """`content_key` of each of `files`; in a zip, what its directory says of the member."""
+        if self.member:
+            with zipfile.ZipFile(self.path) as outer:
+                info = outer.getinfo(self.member)
+            return {self.path / self.member: f"{info.CRC:08x}-{info.file_size}"}
+        return {path: content_key(path) for path in self.files()}
+
+    def confirm(self, keys: dict[Path, str]) -> None:
+        """Record what `keys` stand for, now that the archive has been read as a whole.
+
+        A zip needs no record: its directory states a checksum, which reading has verified.
+        """
+        if not self.member:
+            for path, key in keys.items():
+                confirm_key(path, key)
+
+
+class Release:
+    """The folder that holds a corpus' release.
+
+    Parameters
+    ----------
+    corpus : str
+        Name of the corpus; ``<CORPUS>_DATA`` in the environment names the folder.
+    source : str
+        Where the release is published, for the error messages.
+
+    Raises
+    ------
+    CorpusError
+        If the variable is not set, or names no folder.
+    """
+
+    def __init__(self, corpus: str, source: str) -> None:
+        variable = f"{corpus.upper()}_DATA"
+        folder = os.environ.get(variable)
+        fix = f"download the release from {source} and set {variable} to the folder that holds it"
+        if not folder:
+            raise CorpusError(f"no release of {corpus}", why=f"{variable} is not set", fix=fix)
+        if not Path(folder).is_dir():
+            raise CorpusError(
+                f"no release of {corpus}", where=folder, why="no such folder", fix=fix
+            )
+        self.corpus = corpus
+        self.folder = Path(folder).absolute()
+        self._fix = f"put it there as published ({source}), or correct {variable}"
+
+    def file(self, name: str) -> Path:
+        """Path of one file of the release; a `CorpusError` names it where it is missing."""
+        path = self.folder / name
+        if not path.is_file():
+            raise CorpusError(
+                f"the release of {self.corpus} lacks {name}",
+                where=self.folder,
+                why="no such file",
+                fix=self._fix,
+            )
+        return path
+
+    def archives(self, directory: str) -> list[Archive]:
+        """The recording archives in one directory of the release, sorted by name.
+
+        Opens none of them. Where the folder holds an archive packed and unpacked, the packed one
+        counts; where it has no such directory, ``<directory>.zip`` is looked into.
+        """
+        folder = self.folder / directory
+        found: dict[str, Archive] = {}
+        if folder.is_dir():
+            for path in sorted(folder.iterdir(), reverse=True):
+                if path.suffix == ".tgz" or path.is_dir():
+                    name = path.name.removesuffix(".tgz") + ".tgz"
+                    found[name] = Archive(name, path)
+        elif (outer := self.folder / f"{directory}.zip").is_file():
+            found = _archives_in_zip(outer)
+        if not found:
+            raise CorpusError(
+                f"the release of {self.corpus} has no recordings",
+                where=self.folder,
+                why=f"neither {directory}/ with .tgz archives in it nor {directory}.zip is there",
+                fix=self._fix,
+            )
+        return [found[name] for name in sorted(found)]
+
+
+def _archives_in_zip(outer: Path) -> dict[str, Archive]:
+    try:
+        with zipfile.ZipFile(outer) as file:
+            members = [name for name in file.namelist() if name.endswith(".tgz")]
+    except zipfile.BadZipFile as error:
+        raise CorpusError(
+            "cannot read a zip of the release", where=outer, why=error, fix="download it again"
+        ) from error
+    return {Path(name).name: Archive(Path(name).name, outer, name) for name in members}

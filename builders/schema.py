@@ -1,0 +1,109 @@
+"""The features of records, cells and stimuli, and their columns as Arrow arrays.
+
+Ragged arrays are nested lists with the long axis inside: one inner list per trial, or per
+frequency band. (`Array2D` silently scrambles a transposed array, and a short axis innermost is
+30-60 times slower to read.)
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Features, List, Value
+from numpy.typing import NDArray
+
+#: The columns that say which cell a row belongs to; parsed from the cell id by `parse_cell_id`.
+CELL_ID = {
+    "cell_id": Value("string"),
+    "site": Value("string"),
+    "session": Value("string"),
+    "area": Value("string"),
+    "animal": Value("string"),
+    "probe": Value("string"),
+    "electrode": Value("int32"),
+    "unit": Value("int32"),
+}
+
+#: One row per (stimulus, cell) pair with data. R trials, T bins: ``response`` (R, T) float32 holds
+#: spike counts per bin, ``onsets`` (R,) float64 the trials' onsets in the recording in seconds.
+RECORDS = {
+    "stim_id": Value("string"),
+    "stim": Value("string"),
+    "subset": Value("string"),
+    **CELL_ID,
+    "response": List(List(Value("float32"))),
+    "onsets": List(Value("float64")),
+}
+
+#: One row per stimulus and session. F bands, T bins: ``spectrogram`` (F, T) float32 as released,
+#: ``dt_ms`` the width of a bin in milliseconds, ``n_trials`` how often it was presented.
+STIMULI = {
+    "stim_id": Value("string"),
+    "stim": Value("string"),
+    "subset": Value("string"),
+    "session": Value("string"),
+    "spectrogram": List(List(Value("float32"))),
+    "dt_ms": Value("float64"),
+    "n_trials": Value("int32"),
+}
+
+#: Uncompressed size of a row group: with 8 to 16 MB a stream reads little more than it needs.
+ROW_GROUP_BYTES = 12 << 20
+
+_CELL_ID = re.compile(
+    r"(?P<session>(?P<animal>[A-Za-z]+)[^-]*)(-(?P<probe>[A-Z]))?-(?P<electrode>\d+)-(?P<unit>\d+)"
+)
+
+
+def parse_cell_id(cell_id: str) -> dict[str, Any]:
+    """The parts of ``<session>[-<probe>]-<electrode>-<unit>``.
+
+    Returns
+    -------
+    dict
+        ``session``, ``animal``, ``probe`` (None where the id has none), and ``electrode`` and
+        ``unit`` (None where the id does not have this form).
+
+    Examples
+    --------
+    >>> parse_cell_id("SLJ032a-B-154-1")["probe"], parse_cell_id("CLT027c-007-2")["electrode"]
+    ('B', 7)
+    """
+    match = _CELL_ID.fullmatch(cell_id)
+    if match is None:
+        session = cell_id.partition("-")[0]
+        animal = (re.match("[A-Za-z]*", session) or [""])[0]
+        rest = dict.fromkeys(("probe", "electrode", "unit"))
+        return {"session": session, "animal": animal, **rest}
+    parts: dict[str, Any] = match.groupdict()
+    return {**parts, "electrode": int(parts["electrode"]), "unit": int(parts["unit"])}
+
+
+def ragged(values: pa.Array, sizes: NDArray[np.integer[Any]]) -> pa.ListArray:
+    """Cut `values` into lists of the given sizes, in order, without copying them."""
+    offsets = np.zeros(len(sizes) + 1, np.int32)
+    np.cumsum(sizes, out=offsets[1:])
+    if offsets[-1] != len(values):
+        raise ValueError(f"{len(values)} values do not make lists of {offsets[-1]} in all")
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+def matrices(arrays: list[NDArray[np.float32]]) -> pa.ListArray:
+    """(F, T) arrays as lists of F lists of T values."""
+    values = pa.array(np.concatenate([array.reshape(-1) for array in arrays]))
+    lengths = np.repeat([array.shape[1] for array in arrays], [len(array) for array in arrays])
+    return ragged(ragged(values, lengths), np.array([len(array) for array in arrays]))
+
+
+def table(columns: dict[str, Any], features: Features) -> pa.Table:
+    """A table of exactly these features, in their order and types, which its metadata declares."""
+    schema = features.arrow_schema
+    arrays = [
+        column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column, field.type)
+        for column, field in ((columns[field.name], field) for field in schema)
+    ]
+    plain = pa.table(dict(zip(schema.names, arrays, strict=True)))
+    return plain.cast(schema.remove_metadata()).replace_schema_metadata(schema.metadata)

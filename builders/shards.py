@@ -1,0 +1,195 @@
+"""Tables to Parquet, and the cache of the shards built so far.
+
+A shard's file name in the cache carries its ETag, and only a shard that was written whole gets
+such a name: it is written under a temporary name and renamed, under a lock that processes share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Features
+from datasets.utils import tqdm
+from filelock import FileLock
+
+from builders.errors import CorpusError
+from builders.release import Archive, home
+from builders.schema import ROW_GROUP_BYTES
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+SPECTROGRAM = "spectrogram.list.element.list.element"
+
+# One build at a time in a process: `datasets` opens shards in 16 threads, and 16 recordings in
+# memory at once would be no help to anyone.
+_ONE_BUILD = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One pass over raw files that writes a set of shards.
+
+    Attributes
+    ----------
+    name : str
+        For messages and for the lock: unique in the corpus, and fit for a file name.
+    paths : tuple of str
+        The shards, relative to the repository.
+    features : Features
+        Of all of them.
+    archives : callable
+        The archives that decide what is written. Opens none of them.
+    facts : str
+        Whatever else decides what is written.
+    tables : callable
+        Yields (path, table) with the rows of the shards, each shard's in order.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    features: Features
+    archives: Callable[[], Sequence[Archive]]
+    facts: str
+    tables: Callable[[], Iterator[tuple[str, pa.Table]]]
+
+    def __post_init__(self) -> None:
+        for path in self.paths:
+            if not all(map(_SAFE_NAME.fullmatch, path.split("/"))):
+                raise CorpusError(
+                    f"a name in the cell list cannot be a folder: {path!r}",
+                    why="sites and areas are made of letters, digits, dots, + and - alone",
+                    fix="compare the cell list with the published one",
+                )
+
+
+class ShardCache:
+    """The shards of one corpus, built when they are first asked for.
+
+    Parameters
+    ----------
+    corpus : str
+        Name of the corpus.
+    code : str
+        Key of the code that writes the shards; see `builders.builder.code_key`.
+    """
+
+    def __init__(self, corpus: str, code: str) -> None:
+        self.root = home() / "shards" / corpus
+        self._code = code
+
+    def etag(self, job: Job) -> str:
+        """Changes when, and only when, the content of the job's shards may. Opens no archive."""
+        return self._etag(job, [archive.keys() for archive in job.archives()])
+
+    def find(self, job: Job, path: str) -> Path | None:
+        """The shard's file, if it has been built."""
+        file = self._file(path, self.etag(job))
+        return file if file.exists() else None
+
+    def shard(self, job: Job, path: str) -> Path:
+        """The shard's file; built first, with all others of its job, where it is missing.
+
+        Raises
+        ------
+        CorpusError
+            If it cannot be built. Nothing is left behind.
+        """
+        if (file := self.find(job, path)) is not None:
+            return file
+        try:
+            lock = self.root / "locks" / f"{job.name}.lock"
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with _ONE_BUILD, FileLock(lock):
+                if (file := self.find(job, path)) is not None:
+                    return file
+                return self._file(path, self._build(job))
+        except OSError as error:
+            raise CorpusError(
+                "cannot write a shard",
+                where=self.root,
+                why=error,
+                fix="make room and check permissions, or set BUILDERS_HOME to another folder",
+            ) from error
+
+    def _build(self, job: Job) -> str:
+        archives = job.archives()
+        keys = [archive.keys() for archive in archives]
+        etag = self._etag(job, keys)
+        finals = {path: self._file(path, etag) for path in job.paths}
+        partials = {path: final.with_suffix(".partial") for path, final in finals.items()}
+        try:
+            with ExitStack() as stack:
+                writers = {}
+                for path, partial in partials.items():
+                    partial.parent.mkdir(parents=True, exist_ok=True)
+                    writers[path] = stack.enter_context(_Writer(partial, job.features))
+                for path, table in tqdm(
+                    job.tables(), desc=f"Building {job.name}", unit=" tables", leave=False, delay=2
+                ):
+                    writers[path].append(table)
+            for archive, seen in zip(archives, keys, strict=True):
+                archive.confirm(seen)
+            for path, final in finals.items():
+                partials[path].replace(final)
+                for other in final.parent.glob(f"{Path(path).stem}.*"):
+                    if other != final:  # of another version of the archive or the code, or a ruin
+                        other.unlink(missing_ok=True)
+        finally:
+            for partial in partials.values():
+                partial.unlink(missing_ok=True)
+        return etag
+
+    def _etag(self, job: Job, keys: list[dict[Path, str]]) -> str:
+        known = sorted(key for each in keys for key in each.values())
+        text = json.dumps([self._code, job.facts, job.paths, known])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def _file(self, path: str, etag: str) -> Path:
+        return (self.root / path).with_suffix(f".{etag}.parquet")
+
+
+class _Writer:
+    """One Parquet file; small tables are gathered into row groups. No row, no row group."""
+
+    def __init__(self, path: Path, features: Features) -> None:
+        # Counts and names repeat, and a dictionary packs them; spectrograms are noise to it.
+        noise = "spectrogram" in features
+        self._writer = pq.ParquetWriter(
+            path,
+            features.arrow_schema,
+            compression="zstd",
+            use_dictionary=[name for name in features if name != "spectrogram"] if noise else True,
+            column_encoding={SPECTROGRAM: "BYTE_STREAM_SPLIT"} if noise else None,
+            write_page_index=True,
+        )
+        self._pending: list[pa.Table] = []
+        self._bytes = 0
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self._flush()
+        finally:
+            self._writer.close()
+
+    def append(self, table: pa.Table) -> None:
+        if self._bytes + table.nbytes > ROW_GROUP_BYTES:
+            self._flush()
+        self._pending.append(table)
+        self._bytes += table.nbytes
+
+    def _flush(self) -> None:
+        if self._pending:
+            whole = pa.concat_tables(self._pending)
+            self._writer.write_table(whole, row_group_size=len(whole))
+        self._pending, self._bytes = [], 0

@@ -1,0 +1,334 @@
+"""Synthetic recordings in the published NEMS layout, to try and to test a corpus without its data.
+
+What a corpus composes its synthetic release from: sounds, a timeline of presentations, spikes that
+follow the sounds, and the writer of one archive. Every value depends on a seed and on stable names
+only, so that the same seed gives the same bytes in whatever order the archives are written.
+
+The layout is that of the format's writer (NEMS0, `nems0/recording.py` and `nems0/signal.py`).
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Epoch = tuple[str, float, float]
+
+# The three packages that have written the format; each spells the type of a signal its own way.
+PACKAGES = ("nems", "nems0", "nems.tools")
+SILENCE = 1.0  # seconds before and after each sound, inside its STIM_ epoch
+SPIKE_CLOCK = 30_000  # Hz; spike times are multiples of the acquisition's sampling interval
+LATENCY = 2  # bins from sound to response
+
+
+def generator(seed: int, *names: str) -> np.random.Generator:
+    """A random generator that depends on nothing but `seed` and `names`."""
+    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
+
+
+def spectrogram(
+    seed: int, stim: str, n_bands: int, n_bins: int, *, fs: float, compressible: bool
+) -> Floats:
+    """A plausible sound, the same one wherever `seed`, `stim` and the shape are the same.
+
+    Parameters
+    ----------
+    seed : int
+    stim : str
+        Epoch name of the stimulus.
+    n_bands, n_bins : int
+        Frequency bands (F) and time bins (T), silences included.
+    fs : float
+        Bins per second.
+    compressible : bool
+        Whether to round to some hundred levels; otherwise mantissas are random, and the values
+        cost as much disk and time as real ones.
+
+    Returns
+    -------
+    (F, T) float64
+        Amplitude, non-negative, square-root compressed; 0 during the silences.
+    """
+    rng = generator(seed, "spectrogram", stim, f"{n_bands}x{n_bins}")
+    quiet, n_parts = round(SILENCE * fs), 8
+    n_sound = n_bins - 2 * quiet
+    # Each part of the sound: a bump over the bands times an envelope with a 1/f modulation
+    # spectrum that ends at 4 Hz.
+    centre = rng.uniform(0, n_bands, (n_parts, 1))
+    width = rng.uniform(0.03, 0.15, (n_parts, 1)) * n_bands
+    profile = np.exp(-0.5 * ((np.arange(n_bands) - centre) / width) ** 2)
+    rates = np.arange(1, round(4 * n_sound / fs) + 1)
+    waves = rng.normal(size=(n_parts, 2, len(rates))) / np.sqrt(rates)
+    coefficients = np.zeros((n_parts, n_sound // 2 + 1), complex)
+    coefficients[:, rates] = waves[:, 0] + 1j * waves[:, 1]
+    envelope = np.fft.irfft(coefficients, n_sound, axis=1)
+    envelope = np.exp(1.2 * envelope / envelope.std(axis=1, keepdims=True))
+    # einsum, not BLAS: its result does not depend on the number of threads.
+    sound = np.sqrt(np.einsum("pf,pt->ft", profile, envelope))
+    sound = np.rint(sound * 64) / 64 if compressible else sound * rng.uniform(0.9, 1.1, sound.shape)
+    return np.pad(sound, ((0, 0), (quiet, quiet)))
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When the stimuli of a recording were presented.
+
+    Attributes
+    ----------
+    stims : (P,) list of str
+        Epoch name of each presentation, in time order.
+    onsets : (P,) float64
+        Seconds; off the bin grid, as trial onsets are.
+    duration : float
+        Seconds of each presentation, its silences included.
+    fs : float
+        Bins per second.
+    n_bins : int
+        Length of the recording.
+    """
+
+    stims: list[str]
+    onsets: Floats
+    duration: float
+    fs: float
+    n_bins: int
+
+    @property
+    def first_bins(self) -> NDArray[np.int64]:
+        """First bin of each presentation, (P,) int64."""
+        return np.rint(self.onsets * self.fs).astype(np.int64)
+
+    def epochs(self, recording: str) -> list[Epoch]:
+        """Name, start and end (s) of every epoch: the whole recording's, then each trial's."""
+        end = self.n_bins / self.fs
+        rows = [(f"FILE_{recording}", 0.0, end), ("PASSIVE_EXPERIMENT", 0.0, end)]
+        # A comma, for the sake of readers that split lines at commas.
+        rows.append(("LIGHT_off, door closed", 0.0, end))
+        for stim, start in zip(self.stims, self.onsets.tolist(), strict=True):
+            stop = start + self.duration
+            rows += [(name, start, stop) for name in ("TRIAL", "REFERENCE", stim)]
+            rows.append(("PreStimSilence", start, start + SILENCE))
+            rows.append(("PostStimSilence", stop - SILENCE, stop))
+        return rows
+
+    def overlap(self) -> Epoch:
+        """A second start of the first stimulus half way through it, which readers must drop."""
+        start = float(self.onsets[0]) + self.duration / 2
+        return self.stims[0], start, start + self.duration
+
+
+def timeline(
+    rng: np.random.Generator, repetitions: Mapping[str, int], duration: float, fs: float
+) -> Timeline:
+    """Present each stimulus as often as `repetitions` says, in random order with random gaps."""
+    stims = rng.permutation(np.repeat(list(repetitions), list(repetitions.values()))).tolist()
+    onsets = np.cumsum(rng.uniform(0.5, 2, len(stims)) + duration) - duration
+    return Timeline(stims, onsets, duration, fs, int(np.ceil((onsets[-1] + duration + 2) * fs)))
+
+
+def drive(line: Timeline, sound: Callable[[str], Floats]) -> NDArray[np.float32]:
+    """What was heard during the recording: (F, n_bins) float32, `sound(stim)` at each onset."""
+    first, stims = line.first_bins, np.array(line.stims)
+    heard: NDArray[np.float32] | None = None
+    for stim in sorted(set(line.stims)):
+        values = sound(stim)
+        if heard is None:
+            heard = np.zeros((len(values), line.n_bins), np.float32)
+        for start in first[stims == stim]:
+            heard[:, start : start + values.shape[1]] = values
+    if heard is None:
+        raise ValueError("a timeline without presentations")
+    return heard
+
+
+def spike_train(rng: np.random.Generator, heard: NDArray[np.float32], fs: float) -> Floats:
+    """Spike times of one cell that is tuned to one band of what was heard.
+
+    An inhomogeneous Poisson process; the mean rate is log-normal with a median of 4 Hz.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    heard : (F, n_bins) float32
+        See `drive`.
+    fs : float
+        Bins per second.
+
+    Returns
+    -------
+    (n,) float64
+        Seconds, ascending; over the whole recording, silences included.
+    """
+    n_bands, n_bins = heard.shape
+    mean_rate = min(4 * np.exp(0.8 * rng.normal()), 60)
+    gain, band = rng.uniform(0.5, 3), rng.integers(n_bands)
+    expected = np.zeros(n_bins + 1)
+    np.cumsum(1 + gain * np.roll(heard[band], LATENCY), dtype=np.float64, out=expected[1:])
+    count = rng.poisson(mean_rate * n_bins / fs)
+    uniform = np.sort(rng.random(count)) * expected[-1]
+    times: Floats = np.interp(uniform, expected, np.arange(n_bins + 1) / fs)
+    ticks: Floats = np.rint(times * SPIKE_CLOCK)
+    return ticks / SPIKE_CLOCK
+
+
+def hard_spikes(line: Timeline) -> Floats:
+    """Spike times that a careless reader loses, moves or miscounts.
+
+    Returns
+    -------
+    (n,) float64
+        Seconds, ascending: before an onset but inside its first bin; on bin edges, among them
+        edges where ``t * fs`` falls short of the bin's number; three in one bin; one past the
+        recording's end.
+    """
+    fs, first = line.fs, line.first_bins
+    early = (line.onsets + first / fs)[first / fs < line.onsets] / 2
+    edges = np.arange(first[0], first[0] + round(line.duration * fs))
+    short = edges[np.floor(edges / fs * fs) < edges][:3]
+    crowd = (first[-1] + 150 + np.array([0.2, 0.5, 0.8])) / fs
+    late = [line.n_bins / fs + 0.5]
+    return np.sort(np.concatenate([early[:3], edges[[0, 70, 111]] / fs, short / fs, crowd, late]))
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One signal as it goes into an archive.
+
+    Attributes
+    ----------
+    name, kind : str
+        Such as ``resp`` and ``PointProcess``.
+    channels : sequence of str, or None
+        The order that the side-car states, whatever that in the data file.
+    suffix : str
+        Of the data file: ``h5`` or ``csv``.
+    data : callable
+        Makes the content of the data file when its turn comes: one is held in memory at a time.
+    prefix : str
+        ``01.`` for a later view of a signal.
+    """
+
+    name: str
+    kind: str
+    channels: Sequence[str] | None
+    suffix: str
+    data: Callable[[], bytes]
+    prefix: str = ""
+
+
+def h5_file(arrays: Iterable[tuple[str, NDArray[Any]]], level: int) -> bytes:
+    """An HDF5 file with one root dataset per name, gzip at `level`, no time stamps."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        for name, array in arrays:
+            file.create_dataset(name, data=array, compression="gzip", compression_opts=level)
+    return content.getvalue()
+
+
+def write_recording(
+    path: Path,
+    signals: Iterable[Signal],
+    epochs: Sequence[Epoch],
+    *,
+    fs: float,
+    n_bins: int,
+    rng: np.random.Generator,
+    package: str = "nems0",
+    shuffle_epochs: bool = False,
+    empty: Sequence[str] = (),
+    level: int = 1,
+) -> None:
+    """Write one archive, under a temporary name until it is complete.
+
+    Parameters
+    ----------
+    path : Path
+        ``<recording>.tgz``; the recording takes its name from it.
+    signals : iterable of Signal
+        In the order of the archive.
+    epochs : sequence of (name, start, end)
+        Seconds; each signal gets its own copy.
+    fs : float
+        Bins per second.
+    n_bins : int
+        Length of the recording.
+    rng : numpy.random.Generator
+        Shuffles the columns, and the rows if `shuffle_epochs`, of each copy of the epochs.
+    package : str
+        One of `PACKAGES`.
+    empty : sequence of str
+        Suffixes of members of size 0.
+    level : int
+        Of gzip, inside HDF5 and around the tar.
+    """
+    recording = path.name.partition(".")[0]
+    part = path.with_name(path.name + ".part")
+    try:
+        with (
+            part.open("wb") as raw,
+            # No name and no time in gzip's header: the same content gives the same bytes.
+            gzip.GzipFile("", "wb", level, raw, mtime=0) as stream,
+            tarfile.open(fileobj=stream, mode="w") as tar,
+        ):
+
+            def add(member: str, content: bytes) -> None:
+                info = tarfile.TarInfo(f"{recording}/{member}")
+                info.size, info.uname, info.gname = len(content), "nems", "users"
+                tar.addfile(info, io.BytesIO(content))
+
+            meta = {"name": recording, "rasterfs": fs, "snr": float("nan")}
+            add(f"{recording}.meta.json", json.dumps(meta).encode())
+            for suffix in empty:
+                add(f"{recording}.{suffix}", b"")
+            for signal in signals:
+                base = f"{signal.prefix}{recording}.{signal.name}"
+                add(f"{base}.{signal.suffix}", signal.data())
+                add(f"{base}.epoch.csv", _epoch_csv(epochs, rng, shuffle_epochs))
+                header = _header(recording, signal, fs, n_bins, package)
+                add(f"{base}.json", json.dumps(header).encode())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _header(
+    recording: str, signal: Signal, fs: float, n_bins: int, package: str
+) -> dict[str, object]:
+    header: dict[str, object] = {
+        "name": signal.name,
+        "chans": None if signal.channels is None else list(signal.channels),
+        "fs": fs,
+        "meta": {"snr": float("nan")},
+        "recording": recording,
+        "segments": [[0, n_bins]],
+        "signal_type": f"<class '{package}.signal.{signal.kind}'>",
+        "normalization": "none",
+        "norm_baseline": [[0]],
+        "norm_gain": [[1]],
+    }
+    if package == "nems.tools":  # the newest writer
+        header["dtype"] = None
+    return header
+
+
+def _epoch_csv(epochs: Sequence[Epoch], rng: np.random.Generator, shuffle: bool) -> bytes:
+    order = rng.permutation(len(epochs)) if shuffle else np.arange(len(epochs))
+    columns = rng.permutation(3)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([("name", "start", "end")[column] for column in columns])
+    writer.writerows([epochs[row][column] for column in columns] for row in order)
+    return text.getvalue().encode()

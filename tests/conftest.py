@@ -1,0 +1,93 @@
+"""Synthetic releases, caches of one's own, and child processes that know nothing of ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from builders.builder import corpora, find_corpus
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", params=sorted(corpora()))
+def corpus(request: pytest.FixtureRequest) -> str:
+    """Each corpus in turn: what is asked of one is asked of all."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The mini release of a corpus, synthesized once. Tests do not write into it."""
+    root = tmp_path_factory.mktemp("releases")
+
+    def release(name: str) -> Path:
+        folder = root / name
+        if not folder.exists():
+            find_corpus(name).synthesize(folder, "mini", 0)
+        return folder
+
+    return release
+
+
+@pytest.fixture(scope="session")
+def mini_release(releases: Callable[[str], Path]) -> Path:
+    """The mini release of wingert2026."""
+    return releases("wingert2026")
+
+
+@pytest.fixture(scope="session")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Caches that all tests share which do not ask for their own: shards are built once."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def home(
+    shared_home: Path, releases: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The environment of a user who has the mini release of every corpus."""
+    for name in corpora():
+        monkeypatch.setenv(f"{name.upper()}_DATA", str(releases(name)))
+    monkeypatch.setenv("BUILDERS_HOME", str(shared_home / "builders"))
+    monkeypatch.setenv("HF_HOME", str(shared_home / "hf"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", shared_home / "hf" / "datasets")
+    monkeypatch.setattr(
+        "datasets.config.DOWNLOADED_DATASETS_PATH", shared_home / "hf" / "downloads"
+    )
+    monkeypatch.chdir(REPOSITORY)
+    return shared_home
+
+
+@pytest.fixture
+def own_home(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same with empty caches."""
+    monkeypatch.setenv("BUILDERS_HOME", str(tmp_path / "builders"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hf" / "datasets")
+    monkeypatch.setattr("datasets.config.DOWNLOADED_DATASETS_PATH", tmp_path / "hf" / "downloads")
+    return tmp_path
+
+
+def run_python(code: str, **environment: str) -> str:
+    """Run a script in a child process from the repository's folder; what it prints.
+
+    A script that fails fails the test, with what it wrote to standard error.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=REPOSITORY,
+        env={**os.environ, "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
