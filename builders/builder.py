@@ -46,9 +46,10 @@ class CorpusConfig(ParquetConfig):
 class CorpusBuilder(Parquet):
     """A corpus as a `datasets` builder: ``Wingert2026("A1")``.
 
-    A corpus sets the class attributes, and implements `jobs`; an entry point in the group
-    ``builders.corpora`` makes it known. Its shards come from ``corpus://<corpus>/``, so that
-    builder class, `load_dataset` and the Hub all read the same bytes.
+    A corpus sets the class attributes, and implements `jobs`. The first of its `BUILDER_CONFIGS`
+    is one that needs no archive: whatever config is loaded, `datasets` resolves the first one too.
+    An entry point in the group ``builders.corpora`` makes the corpus known. Its shards come from
+    ``corpus://<corpus>/``, so that builder class, `load_dataset` and the Hub read the same bytes.
 
     Parameters
     ----------

@@ -88,12 +88,12 @@ def _configs() -> list[CorpusConfig]:
         sites = [row["siteid"] for row in csv.DictReader(file)]
     every = _record_shards()
     return [
+        CorpusConfig("cells", globs={"cells": ("cells.parquet",)}),
         CorpusConfig("A1+PEG", globs=cohort),
         *(CorpusConfig(area, globs=_record_shards(area)) for area in (*AREAS, UNLABELED)),
         CorpusConfig("all", globs=every),
         *(CorpusConfig(subset, globs={subset: every[subset]}) for subset in SUBSETS),
         CorpusConfig("goodpred", globs=cohort, filters=[["goodpred", "==", True]]),
-        CorpusConfig("cells", globs={"cells": ("cells.parquet",)}),
         CorpusConfig("stimuli", globs={each: (f"stimuli/*/{each}-*.parquet",) for each in SUBSETS}),
         *(CorpusConfig(site, globs=_record_shards(site=site)) for site in sites),
         CorpusConfig("SLJ032a-A", globs=_record_shards(site="SLJ032a")),

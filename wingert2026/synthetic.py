@@ -288,7 +288,7 @@ def cell_list(seed: int, sessions: Collection[str] | None = None) -> Iterator[di
         rng = generator(seed, "cell", cell)
         score = float(rng.uniform(0.1, 0.75) if good[cell] else rng.uniform(-0.02, 0.1))
         cnn = score * rng.uniform(0.95, 1.1)
-        linear, ceiling = cnn * rng.uniform(0.6, 0.95), rng.uniform(1.05, 2.1)
+        linear, ceiling = cnn * rng.uniform(0.6, 0.95), 1 + (1 - score) * rng.uniform(0.05, 0.4)
         dimensions = np.clip(np.cumsum(rng.integers(2, 7, 4)), 1, 25).tolist()
         row: dict[str, object] = {
             "cellid": cell,
@@ -339,17 +339,17 @@ def _anatomy(
 def _waveform(rng: np.random.Generator, width: int) -> str:
     """A spike waveform of 100 points, its peak `width` points after the trough, as numpy prints it.
 
-    numpy prints scientific notation where values differ by more than 1000 times; half of the
-    waveforms are given such a value, the others lose theirs.
+    numpy prints scientific notation where magnitudes differ by more than 1000 times; half of the
+    waveforms are given a point that small, the others lose theirs.
     """
     time = np.arange(100) - 49
     trough = -np.exp(-0.5 * (time / (width / 5)) ** 2)
     peak = rng.uniform(0.2, 0.5) * np.exp(-0.5 * ((time - width) / (width / 2.5)) ** 2)
     points = trough + peak + np.convolve(rng.normal(0, 0.006, 104), np.full(5, 0.2), "valid")
-    points = np.round(points, 8)
-    points[np.abs(points) < 0.0015] = 0
     if rng.random() < 0.5:
-        points[rng.integers(30)] = round(rng.uniform(1e-5, 1e-4), 10)
+        points[rng.integers(30)] = rng.uniform(1e-5, 1e-4)
+    else:
+        points[np.abs(points) < 0.0015] = 0
     return str(points)
 
 
