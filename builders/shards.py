@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,27 @@ from builders.schema import ROW_GROUP_BYTES
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 SPECTROGRAM = "spectrogram.list.element.list.element"
 
-# One build at a time in a process: `datasets` opens shards in 16 threads, and 16 recordings in
-# memory at once would be no help to anyone.
-_ONE_BUILD = threading.Lock()
+
+class _Worker:
+    """The one thread of a process that builds.
+
+    `datasets` opens shards in 16 threads at once. Sixteen recordings in memory would be no help to
+    anyone, and even one after the other they leave sixteen fragmented heaps behind.
+    """
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):  # a forked process has no copy of the thread
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="builders")
+
+    def run(self, build: Callable[[], Path]) -> Path:
+        return self._executor.submit(build).result()
+
+
+_WORKER = _Worker()
 
 
 @dataclass(frozen=True)
@@ -102,15 +121,14 @@ class ShardCache:
         CorpusError
             If it cannot be built. Nothing is left behind.
         """
-        if (file := self.find(job, path)) is not None:
-            return file
+        return self.find(job, path) or _WORKER.run(lambda: self._find_or_build(job, path))
+
+    def _find_or_build(self, job: Job, path: str) -> Path:
         try:
             lock = self.root / "locks" / f"{job.name}.lock"
             lock.parent.mkdir(parents=True, exist_ok=True)
-            with _ONE_BUILD, FileLock(lock):
-                if (file := self.find(job, path)) is not None:
-                    return file
-                return self._file(path, self._build(job))
+            with FileLock(lock):
+                return self.find(job, path) or self._file(path, self._build(job))
         except OSError as error:
             raise CorpusError(
                 "cannot write a shard",

@@ -136,7 +136,7 @@ def test_every_config_has_shards_or_names_what_the_release_lacks(name: str, home
     for config in find_corpus(name).BUILDER_CONFIGS:
         globs = [repository_url(name) + glob for globs in config.globs.values() for glob in globs]
         try:
-            complete.append(all([filesystem.glob(glob) for glob in globs]))
+            complete.append(all(filesystem.glob(glob) for glob in globs))
         except CorpusError as caught:
             errors.append(str(caught))
     assert len(complete) >= 10

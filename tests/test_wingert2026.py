@@ -268,8 +268,8 @@ def test_missing_archive_of_a_listed_session(release: Path, own_home: Path) -> N
     assert len(load("CLT050c", "est")) > 0
 
 
-def test_unknown_config_lists_near_matches() -> None:
-    with pytest.raises(CorpusError, match="did you mean .*CLT027c"):
+def test_unknown_config_lists_near_matches(home: Path) -> None:
+    with pytest.raises(CorpusError, match=r"did you mean .*CLT027c"):
         Wingert2026("CLT027d")
     with pytest.raises(ValueError, match=r"'CLT027d' not found\. Available: .*'CLT027c'"):
         load("CLT027d")

@@ -1,0 +1,48 @@
+# demo: install, synthesize a small release, walk through it. test: install, run all tests.
+# Both stand alone, in either order, on a machine with Python, make and PyPI.
+
+PYTHON ?= python3
+PIP := -m pip install --quiet --disable-pip-version-check
+DEMO := $(CURDIR)/.demo
+WINGERT2026_DATA ?= $(DEMO)/wingert2026
+
+.PHONY: demo test lint card clean
+.DELETE_ON_ERROR:
+
+demo: .venv/installed $(WINGERT2026_DATA)
+	WINGERT2026_DATA=$(WINGERT2026_DATA) BUILDERS_HOME=$(DEMO)/builders HF_HOME=$(DEMO)/huggingface \
+		.venv/bin/python scripts/quickstart.py
+
+test: .venv/installed-test .venv-oldest/installed
+	.venv/bin/python -m pytest
+	.venv-oldest/bin/python -m pytest tests/test_load.py tests/test_corpora.py
+
+lint: .venv/installed-test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+card: .venv/installed
+	.venv/bin/builders card wingert2026 --write
+
+clean:
+	rm -rf .venv .venv-oldest .demo
+
+$(DEMO)/%: | .venv/installed
+	rm -rf $@.partial
+	.venv/bin/builders synthesize $* $@.partial --scale mini
+	mv $@.partial $@
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python $(PIP) --constraint constraints.txt --editable '.[torch]'
+	touch $@
+
+.venv/installed-test: .venv/installed
+	.venv/bin/python $(PIP) --constraint constraints.txt --editable '.[torch,test]'
+	touch $@
+
+.venv-oldest/installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python $(PIP) --constraint constraints-oldest.txt --editable '.[torch]' pytest
+	touch $@

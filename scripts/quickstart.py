@@ -1,0 +1,107 @@
+"""A walk through wingert2026, as its authors' notebook takes it, on the release that it is given.
+
+    WINGERT2026_DATA=<folder with the release> python scripts/quickstart.py
+
+Nothing is imported but `datasets` and `torch`: the catalogue answers to ``corpus://``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+from datasets import Dataset, disable_progress_bars, load_dataset
+from torch.utils.data import DataLoader
+
+CORPUS = str(Path(__file__).parent.parent / "wingert2026")
+
+
+def main() -> None:
+    disable_progress_bars()
+    print(f"release: {os.environ.get('WINGERT2026_DATA', '(WINGERT2026_DATA is not set)')}")
+    cells()
+    one_site()
+    two_sites()
+    two_probes()
+    durations()
+    streamed()
+    batch()
+
+
+def title(text: str) -> None:
+    print(f"\n{text}")
+
+
+def cells() -> None:
+    title('cells: load_dataset("./wingert2026", "cells") reads cell_list.csv and nothing else')
+    table = load_dataset(CORPUS, "cells", split="cells")
+    print(f"  {len(table)} cells of {len(table.unique('site'))} sites")
+    for column in ("area", "layer", "narrow", "goodpred"):
+        counts = Counter(str(value) for value in table[column])
+        print(f"  {column:9}", "  ".join(f"{value} {n}" for value, n in counts.most_common()))
+
+
+def one_site() -> None:
+    title('one site: load_dataset("./wingert2026", "CLT027c")')
+    start = time.perf_counter()
+    site = load_dataset(CORPUS, "CLT027c")
+    seconds = time.perf_counter() - start
+    est, val = site["est"], site["val"]
+    print(f"  {len(est) + len(val)} records in {seconds:.1f} s")
+    print(
+        f"  {len(est.unique('cell_id'))} cells; {stimuli(est)} est and {stimuli(val)} val stimuli"
+    )
+    print(f"  T = {len(est[0]['response'][0])} bins of 10 ms")
+    for stim, response in dict(zip(val["stim"], val["response"], strict=True)).items():
+        print(f"  {stim}: R = {len(response)} trials")
+
+
+def two_sites() -> None:
+    title("two sites: stimuli are told apart by session")
+    sites = [load_dataset(CORPUS, name) for name in ("CLT027c", "CLT028c")]
+    records = sum(len(rows) for site in sites for rows in site.values())
+    ids = {key for site in sites for rows in site.values() for key in rows.unique("stim_id")}
+    print(f"  CLT027c and CLT028c: {records} records of {len(ids)} stimuli")
+
+
+def two_probes() -> None:
+    title("two probes in one session: SLJ032a and SLJ032a-B")
+    both = load_dataset(CORPUS, "SLJ032a-AB")
+    cells = {
+        (row["probe"], row["cell_id"]) for row in both["val"].select_columns(["probe", "cell_id"])
+    }
+    probes = Counter(probe for probe, _ in cells)
+    print(f"  cells: {probes['A']} of probe A, {probes['B']} of probe B")
+    print(f"  stimuli: {sum(stimuli(rows) for rows in both.values())}, once for both")
+
+
+def durations() -> None:
+    title("two cohorts")
+    for name in ("SLJ032a", "CLT027c"):
+        row = load_dataset(CORPUS, name, split="val", streaming=True)
+        print(f"  {name}: T = {len(next(iter(row))['response'][0])}")
+
+
+def streamed() -> None:
+    title('a streamed record: load_dataset("./wingert2026", "A1", split="est", streaming=True)')
+    record = next(iter(load_dataset(CORPUS, "A1", split="est", streaming=True)))
+    response = record.pop("response")
+    print(f"  {record}")
+    print(f"  response: {len(response)} x {len(response[0])}, {sum(map(sum, response)):.0f} spikes")
+
+
+def batch() -> None:
+    title('a torch batch: ds.with_format("torch") in a DataLoader')
+    est = load_dataset(CORPUS, "CLT027c", split="est").with_format("torch")
+    loaded = next(iter(DataLoader(est.select_columns(["cell_id", "response"]), batch_size=16)))
+    print(f"  response: {tuple(loaded['response'].shape)} {loaded['response'].dtype}")
+
+
+def stimuli(rows: Dataset) -> int:
+    return len(rows.unique("stim_id"))
+
+
+if __name__ == "__main__":
+    main()
