@@ -112,7 +112,7 @@ def ranges(starts: Ints, sizes: Ints) -> Ints:
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + sizes, sizes)
 
 
-def count_spikes(bins: Ints, first: Ints, n_bins: Ints) -> Ints:
+def count_spikes(bins: Ints, first: Ints, n_bins: Ints, width: int = 1) -> Ints:
     """Spike counts of many trials, all at once.
 
     Parameters
@@ -120,14 +120,17 @@ def count_spikes(bins: Ints, first: Ints, n_bins: Ints) -> Ints:
     bins : (n,) int64
         Ascending bins of the spikes.
     first, n_bins : (R,) int64
-        First bin and number of bins of each trial; in any order, overlapping or not.
+        First bin of each trial, and its number of counts; in any order, overlapping or not.
+    width : int
+        How many bins make one count, from the trial's first bin on.
 
     Returns
     -------
     (sum(n_bins),) int64
-        The counts of the first trial's bins, then the second's, and so on.
+        The counts of the first trial, then the second's, and so on.
     """
-    low, high = np.searchsorted(bins, first), np.searchsorted(bins, first + n_bins)
-    shifts = np.cumsum(n_bins) - n_bins - first
-    inside = bins[ranges(low, high - low)] + np.repeat(shifts, high - low)
+    low, high = np.searchsorted(bins, first), np.searchsorted(bins, first + n_bins * width)
+    size = high - low
+    inside = (bins[ranges(low, size)] - np.repeat(first, size)) // width
+    inside += np.repeat(np.cumsum(n_bins) - n_bins, size)
     return np.bincount(inside, minlength=int(n_bins.sum()))

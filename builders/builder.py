@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
 
 import builders.binning
+import builders.jobs
 import builders.nems
 import builders.records
 import builders.schema
@@ -22,9 +23,23 @@ import builders.sessions
 import builders.shards
 from builders.errors import unknown
 from builders.release import Release
+from builders.schema import SUBSETS
 from builders.shards import Job
 
 Scale = Literal["mini", "full"]
+
+
+Globs = dict[str, tuple[str, ...]]
+
+
+def record_globs(area: str = "*", site: str = "*") -> Globs:
+    """Each subset's shards of records, of one area or site, or of all."""
+    return {subset: (f"data/{area}/{site}/{subset}.parquet",) for subset in SUBSETS}
+
+
+def merge_globs(*globs: Globs) -> Globs:
+    """The shards of several, subset by subset."""
+    return {subset: tuple(path for each in globs for path in each[subset]) for subset in SUBSETS}
 
 
 @dataclass
@@ -40,7 +55,7 @@ class CorpusConfig(ParquetConfig):
     ``batch_size``.
     """
 
-    globs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    globs: Globs = field(default_factory=dict)
 
 
 class CorpusBuilder(Parquet):
@@ -127,6 +142,7 @@ def code_key(corpus: type[CorpusBuilder]) -> str:
     """Changes when the code that writes the corpus' shards does."""
     modules: list[ModuleType | None] = [
         builders.binning,
+        builders.jobs,
         builders.nems,
         builders.records,
         builders.schema,

@@ -11,12 +11,13 @@ from datasets import Features
 
 from builders.binning import Ints, count_spikes, ranges
 from builders.nems import Signal, broken
-from builders.schema import ROW_GROUP_BYTES, matrices, ragged, table
+from builders.schema import BIN_SECONDS, ROW_GROUP_BYTES, matrices, ragged, table
 
 
 def record_tables(
     response: Signal,
     cells: pa.Table,
+    channels: list[str],
     stimuli: list[str],
     stim_columns: Callable[[str], dict[str, str]],
     features: Features,
@@ -29,7 +30,9 @@ def record_tables(
         The recording's spike times.
     cells : pyarrow.Table
         The cells, in the order in which their records are wanted; the columns of `features` that
-        describe a cell. All of them are in the recording.
+        describe a cell.
+    channels : list of str
+        The cells' names in the recording.
     stimuli : list of str
         Epoch names, in the order in which their records are wanted.
     stim_columns : callable
@@ -40,33 +43,35 @@ def record_tables(
     Yields
     ------
     pyarrow.Table
-        One row group: all cells of the first stimulus, then of the second, and so on.
+        One row group: all cells of the first stimulus, then of the second, and so on. Where the
+        recording's bins are finer than `BIN_SECONDS`, those of a trial are summed from its first
+        one on, and a last few that do not fill a bin are left out.
     """
-    names = cells["cell_id"].to_pylist()
     trials = [response.trials(stim) for stim in stimuli]
     n_trials = np.array([len(each.onsets) for each in trials], np.int64)
-    if not len(names) or not n_trials.sum():
+    if not len(channels) or not n_trials.sum():
         return
+    width = _bin_width(response)
     first = np.concatenate([each.first for each in trials])
-    n_bins = np.concatenate([each.n_bins for each in trials])
+    n_bins = np.concatenate([each.n_bins for each in trials]) // width
     onsets = np.concatenate([each.onsets for each in trials])
     columns = [stim_columns(stim) for stim in stimuli]
     # The trains of all cells end to end on one long time line, so that the spikes of any set of
     # (cell, trial) pairs are counted by one vectorised call.
-    length = int((first + n_bins).max())
-    trains = [response.bins[name] for name in names]
+    length = int((first + n_bins * width).max())
+    trains = [response.bins[name] for name in channels]
     bins = np.concatenate(
         [train[: np.searchsorted(train, length)] + i * length for i, train in enumerate(trains)]
     )
 
     starts = np.cumsum(n_trials) - n_trials
-    row_bytes = np.repeat(np.add.reduceat(np.append(n_bins, 0), starts) * 4, len(names))
-    row_stim, row_cell = np.divmod(np.arange(len(stimuli) * len(names)), len(names))
+    row_bytes = np.repeat(np.add.reduceat(np.append(n_bins, 0), starts) * 4, len(channels))
+    row_stim, row_cell = np.divmod(np.arange(len(stimuli) * len(channels)), len(channels))
     for rows in _row_groups(row_bytes):
         stim, cell = row_stim[rows], row_cell[rows]
         trial = ranges(starts[stim], n_trials[stim])
         shifted = first[trial] + np.repeat(cell, n_trials[stim]) * length
-        counts = count_spikes(bins, shifted, n_bins[trial])
+        counts = count_spikes(bins, shifted, n_bins[trial], width)
         counted = ragged(pa.array(counts.astype(np.float32)), n_bins[trial])
         meta = cells.take(pa.array(cell))
         yield table(
@@ -78,6 +83,15 @@ def record_tables(
             },
             features,
         )
+
+
+def _bin_width(response: Signal) -> int:
+    """How many of the recording's bins make one of ours."""
+    width = response.fs * BIN_SECONDS
+    if width != round(width) or width < 1:
+        why = f"fs is {response.fs:g}; bins of {BIN_SECONDS:g} s need a multiple of 100"
+        raise broken(response.archive, response.member, why)
+    return round(width)
 
 
 def _row_groups(row_bytes: Ints) -> Iterator[slice]:

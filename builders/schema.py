@@ -15,6 +15,12 @@ import pyarrow as pa
 from datasets import Features, List, Value
 from numpy.typing import NDArray
 
+#: The subsets, estimation and validation; also the names of the splits.
+SUBSETS = ("est", "val")
+
+#: Width of the bins of every response and spectrogram.
+BIN_SECONDS = 0.01
+
 #: The columns that say which cell a row belongs to; parsed from the cell id by `parse_cell_id`.
 CELL_ID = {
     "cell_id": Value("string"),

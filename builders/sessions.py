@@ -19,13 +19,15 @@ from builders.release import Archive, home, replace_file
 def candidates(archives: Sequence[Archive], session: str, listed: Collection[str]) -> list[Archive]:
     """The archives that a session is likely to be in, judged by their names; opens none.
 
+    Archives are named ``<session>_<hash>.tgz``, or ``<area>_<session>_<hash>.tgz``.
+
     Those named after the session, else, of those named after no listed session, the ones whose
     name is most like it; and the archive it was found in before, if that is another one.
 
     Parameters
     ----------
     archives : sequence of Archive
-        All archives of the release, named ``<session>_<hash>.tgz``.
+        All archives that may hold a session.
     session : str
         The session.
     listed : collection of str
@@ -34,7 +36,7 @@ def candidates(archives: Sequence[Archive], session: str, listed: Collection[str
     named = [each for each in archives if _named_after(each) == session]
     if not named:
         others = [each for each in archives if _named_after(each) not in listed]
-        alike = [_common_prefix(each.name, session) for each in others]
+        alike = [_common_prefix(_named_after(each), session) for each in others]
         named = [each for each, n in zip(others, alike, strict=True) if n == max(alike)]
     memo = _memo(archives, session)
     found = memo.read_text() if memo.exists() else ""
@@ -89,7 +91,7 @@ def _common_prefix(name: str, session: str) -> int:
 
 
 def _named_after(archive: Archive) -> str:
-    return archive.name.partition("_")[0].removesuffix(".tgz")
+    return archive.name.removesuffix(".tgz").rpartition("_")[0].rpartition("_")[2]
 
 
 def _holds(archive: Archive, signals: dict[str, Signal], response: str, session: str) -> bool:

@@ -31,7 +31,8 @@ from builders.synthetic import (
     timeline,
     write_recording,
 )
-from wingert2026.synthetic import Archive, archives, cell_list, synthesize, write_archive
+from wingert2026.synthetic import Archive, archives, synthesize, write_archive
+from wingert2026.synthetic_cells import cell_list
 
 Row = dict[str, Any]
 

@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features, List, Value
 
 from builders import schema
-from builders.builder import CorpusBuilder, CorpusConfig, Scale
+from builders.builder import CorpusBuilder, CorpusConfig, Scale, merge_globs, record_globs
 from builders.cells import read_cells
-from builders.nems import Signal
-from builders.records import presented, record_tables, stimulus_tables
-from builders.release import Archive, Release
-from builders.schema import CELL_ID, table
-from builders.sessions import candidates, read_session
+from builders.jobs import UNLABELED, SessionJobs, cells_job
+from builders.release import Release
+from builders.schema import CELL_ID, SUBSETS
 from builders.shards import Job
 
 TEXT, NUMBER, FLAG, INTEGER = Value("string"), Value("float64"), Value("bool"), Value("int32")
@@ -60,9 +54,6 @@ RECORDS = Features({**schema.RECORDS, **{name: PUBLISHED[name] for name in OF_CE
 STIMULI = Features(schema.STIMULI)
 
 AREAS = ("A1", "PEG", "AC", "HC")
-#: The area folder of the cells without area (sessions PRN010b, PRN011b, PRN020b).
-UNLABELED = "unlabeled"
-SUBSETS = ("est", "val")
 BANDS = 32
 #: A session has up to 256 stimuli of 282 kB: in four parts, each stays below 25 MB.
 PARTS = {"est": 4, "val": 1}
@@ -73,30 +64,22 @@ def subset_of(stim: str) -> str:
     return "val" if stim.startswith("STIM_00") else "est"
 
 
-def _record_shards(area: str = "*", site: str = "*") -> dict[str, tuple[str, ...]]:
-    return {subset: (f"data/{area}/{site}/{subset}.parquet",) for subset in SUBSETS}
-
-
-def _both(*globs: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    return {subset: tuple(path for each in globs for path in each[subset]) for subset in SUBSETS}
-
-
 def _configs() -> list[CorpusConfig]:
-    cohort = _both(_record_shards("A1"), _record_shards("PEG"))
-    probes = _both(_record_shards(site="SLJ032a"), _record_shards(site="SLJ032a-B"))
+    cohort = merge_globs(record_globs(area="A1"), record_globs(area="PEG"))
+    probes = merge_globs(record_globs(site="SLJ032a"), record_globs(site="SLJ032a-B"))
     with (files("wingert2026") / "sites.csv").open(encoding="utf-8") as file:
         sites = [row["siteid"] for row in csv.DictReader(file)]
-    every = _record_shards()
+    every = record_globs()
     return [
         CorpusConfig("cells", globs={"cells": ("cells.parquet",)}),
         CorpusConfig("A1+PEG", globs=cohort),
-        *(CorpusConfig(area, globs=_record_shards(area)) for area in (*AREAS, UNLABELED)),
+        *(CorpusConfig(area, globs=record_globs(area=area)) for area in (*AREAS, UNLABELED)),
         CorpusConfig("all", globs=every),
         *(CorpusConfig(subset, globs={subset: every[subset]}) for subset in SUBSETS),
         CorpusConfig("goodpred", globs=cohort, filters=[["goodpred", "==", True]]),
         CorpusConfig("stimuli", globs={each: (f"stimuli/*/{each}-*.parquet",) for each in SUBSETS}),
-        *(CorpusConfig(site, globs=_record_shards(site=site)) for site in sites),
-        CorpusConfig("SLJ032a-A", globs=_record_shards(site="SLJ032a")),
+        *(CorpusConfig(site, globs=record_globs(site=site)) for site in sites),
+        CorpusConfig("SLJ032a-A", globs=record_globs(site="SLJ032a")),
         CorpusConfig("SLJ032a-AB", globs=probes),
     ]
 
@@ -125,80 +108,10 @@ class Wingert2026(CorpusBuilder):
         path = release.file("cell_list.csv")
         cells = read_cells(path, PUBLISHED, cell_id="cellid", site="siteid")
         sessions = cells["session"].unique().to_pylist()
-        jobs = [_cells_job(cells, hashlib.sha256(path.read_bytes()).hexdigest())]
+        jobs = [cells_job(cells, CELLS, hashlib.sha256(path.read_bytes()).hexdigest())]
         for name in sessions:
             of_session = cells.filter(pc.equal(cells["session"], name))
-            session = _Session(release, name, sessions, of_session.select([*CELL_ID, *OF_CELL]))
-            jobs += [session.records_job(), session.stimuli_job()]
+            described = of_session.select([*CELL_ID, *OF_CELL])
+            session = SessionJobs(release, "recordings", name, sessions, described, subset_of)
+            jobs += [session.records(RECORDS), session.stimuli(STIMULI, BANDS, PARTS)]
         return jobs
-
-
-def _cells_job(cells: pa.Table, facts: str) -> Job:
-    def tables() -> Iterator[tuple[str, pa.Table]]:
-        yield "cells.parquet", table(dict(zip(cells.column_names, cells, strict=True)), CELLS)
-
-    return Job("cells", ("cells.parquet",), CELLS, list, facts, tables)
-
-
-@dataclass(frozen=True)
-class _Session:
-    """One session: its archive, and its cells as the list has them."""
-
-    release: Release
-    name: str
-    listed: list[str]
-    cells: pa.Table
-
-    def records_job(self) -> Job:
-        described = self.cells.to_pylist()
-        areas = {(cell["area"] or UNLABELED, cell["site"]): None for cell in described}
-        shards = {
-            f"data/{area}/{site}/{subset}.parquet": (area, site, subset)
-            for area, site in areas
-            for subset in SUBSETS
-        }
-
-        def tables() -> Iterator[tuple[str, pa.Table]]:
-            response = self._signal("resp")
-            known = pc.is_in(self.cells["cell_id"], pa.array(response.channels, pa.string()))
-            held = self.cells.filter(known)
-            for path, (area, site, subset) in shards.items():
-                in_area = pc.equal(pc.fill_null(held["area"], UNLABELED), area)
-                cells = held.filter(pc.and_(in_area, pc.equal(held["site"], site)))
-                stimuli = [stim for stim in response.stimuli() if subset_of(stim) == subset]
-                for rows in record_tables(response, cells, stimuli, self._columns, RECORDS):
-                    yield path, rows
-
-        facts = json.dumps(described)
-        return Job(f"{self.name}-records", tuple(shards), RECORDS, self._archives, facts, tables)
-
-    def stimuli_job(self) -> Job:
-        shards = {
-            f"stimuli/{self.name}/{subset}-{part:05d}-of-{parts:05d}.parquet": (subset, part)
-            for subset, parts in PARTS.items()
-            for part in range(parts)
-        }
-
-        def tables() -> Iterator[tuple[str, pa.Table]]:
-            stimulus = self._signal("stim")
-            for path, (subset, part) in shards.items():
-                stimuli = [stim for stim in presented(stimulus) if subset_of(stim) == subset]
-                edges = [len(stimuli) * i // PARTS[subset] for i in (part, part + 1)]
-                for row in stimulus_tables(
-                    stimulus, stimuli[slice(*edges)], self._columns, BANDS, STIMULI
-                ):
-                    yield path, row
-
-        return Job(f"{self.name}-stimuli", tuple(shards), STIMULI, self._archives, "", tables)
-
-    def _columns(self, stim: str) -> dict[str, str]:
-        stim_id = f"{self.name}/{stim}"
-        subset = subset_of(stim)
-        return {"stim_id": stim_id, "stim": stim, "subset": subset, "session": self.name}
-
-    def _archives(self) -> list[Archive]:
-        return candidates(self.release.archives("recordings"), self.name, self.listed)
-
-    def _signal(self, name: str) -> Signal:
-        archives = self.release.archives("recordings")
-        return read_session(archives, self.name, self.listed, response="resp", data=[name])[name]

@@ -1,0 +1,125 @@
+"""The jobs that corpora have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Features
+
+from builders.nems import Signal
+from builders.records import presented, record_tables, stimulus_tables
+from builders.release import Archive, Release
+from builders.schema import SUBSETS, table
+from builders.sessions import candidates, read_session
+from builders.shards import Job
+
+#: The area folder of cells whose area is not stated.
+UNLABELED = "unlabeled"
+
+
+def cells_job(cells: pa.Table, features: Features, facts: str) -> Job:
+    """``cells.parquet``: the cell list, which `facts` stands for; needs no archive."""
+
+    def tables() -> Iterator[tuple[str, pa.Table]]:
+        yield "cells.parquet", table(dict(zip(cells.column_names, cells, strict=True)), features)
+
+    return Job("cells", ("cells.parquet",), features, list, facts, tables)
+
+
+@dataclass(frozen=True)
+class SessionJobs:
+    """The jobs of a session whose archive holds both spike times and spectrograms.
+
+    Attributes
+    ----------
+    release : Release
+        Where the archives are.
+    directory : str
+        The release's directory of archives.
+    session : str
+        The session.
+    listed : sequence of str
+        All sessions of the cell list.
+    cells : pyarrow.Table
+        The session's cells, in the list's order: the columns of its records that describe a cell.
+    subset_of : callable
+        From an epoch name to ``est`` or ``val``.
+    """
+
+    release: Release
+    directory: str
+    session: str
+    listed: Sequence[str]
+    cells: pa.Table
+    subset_of: Callable[[str], str]
+
+    def records(self, features: Features) -> Job:
+        """``data/<area>/<site>/<subset>.parquet``, from the signal ``resp``."""
+        described = self.cells.to_pylist()
+        places = {(cell["area"] or UNLABELED, cell["site"]): None for cell in described}
+        shards = {
+            f"data/{area}/{site}/{subset}.parquet": (area, site, subset)
+            for area, site in places
+            for subset in SUBSETS
+        }
+
+        def tables() -> Iterator[tuple[str, pa.Table]]:
+            response = self._signal("resp")
+            known = pc.is_in(self.cells["cell_id"], pa.array(response.channels, pa.string()))
+            held = self.cells.filter(known)
+            for path, (area, site, subset) in shards.items():
+                in_area = pc.equal(pc.fill_null(held["area"], UNLABELED), area)
+                cells = held.filter(pc.and_(in_area, pc.equal(held["site"], site)))
+                for rows in record_tables(
+                    response,
+                    cells,
+                    cells["cell_id"].to_pylist(),
+                    self._of_subset(response.stimuli(), subset),
+                    self._columns,
+                    features,
+                ):
+                    yield path, rows
+
+        facts = json.dumps(described)
+        name = f"{self.session}-records"
+        return Job(name, tuple(shards), features, self._archives, facts, tables)
+
+    def stimuli(self, features: Features, bands: int, parts: Mapping[str, int]) -> Job:
+        """``stimuli/<session>/<subset>-<part>-of-<parts>.parquet``, from the signal ``stim``."""
+        shards = {
+            f"stimuli/{self.session}/{subset}-{part:05d}-of-{of:05d}.parquet": (subset, part)
+            for subset, of in parts.items()
+            for part in range(of)
+        }
+
+        def tables() -> Iterator[tuple[str, pa.Table]]:
+            stimulus = self._signal("stim")
+            for path, (subset, part) in shards.items():
+                names = self._of_subset(presented(stimulus), subset)
+                start, stop = (len(names) * i // parts[subset] for i in (part, part + 1))
+                for row in stimulus_tables(
+                    stimulus, names[start:stop], self._columns, bands, features
+                ):
+                    yield path, row
+
+        name = f"{self.session}-stimuli"
+        return Job(name, tuple(shards), features, self._archives, "", tables)
+
+    def _columns(self, stim: str) -> dict[str, str]:
+        stim_id, subset = f"{self.session}/{stim}", self.subset_of(stim)
+        return {"stim_id": stim_id, "stim": stim, "subset": subset, "session": self.session}
+
+    def _of_subset(self, stimuli: list[str], subset: str) -> list[str]:
+        return [stim for stim in stimuli if self.subset_of(stim) == subset]
+
+    def _archives(self) -> list[Archive]:
+        return candidates(self.release.archives(self.directory), self.session, self.listed)
+
+    def _signal(self, name: str) -> Signal:
+        archives = self.release.archives(self.directory)
+        found = read_session(archives, self.session, self.listed, response="resp", data=[name])
+        return found[name]
