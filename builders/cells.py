@@ -17,60 +17,65 @@ from builders.schema import CELL_ID, parse_cell_id
 
 
 def read_cells(path: Path, published: dict[str, Any], cell_id: str, site: str) -> pa.Table:
-    """The cell list with its published columns under their names, and the parts of the cell id.
+    """A cell list with its published columns under their names, and the parts of the cell id.
 
     Parameters
     ----------
-    path : Path
-        A CSV with a header. Quoted values may span lines; empty ones are null.
-    published : dict of str to feature
-        The columns to read. A `List` column holds printed numpy arrays, as
-        ``"[ 1.0e-03 -2.0e-03\\n ...]"``; the numbers are parsed and nothing is evaluated.
-    cell_id, site : str
-        The columns that hold the cell's and the site's id. ``area`` must be published too.
+    path, published, cell_id
+        As for `read_table`; ``area`` must be published.
+    site : str
+        The column that holds the site's id.
 
     Returns
     -------
     pyarrow.Table
         In the file's order: the columns of `builders.schema.CELL_ID`, then those of `published`.
+    """
+    cells = read_table(path, published, cell_id)
+    parts = id_columns(cells[cell_id].to_pylist())
+    parts |= {"site": cells[site], "area": cells["area"]}
+    columns = dict(zip(cells.column_names, cells, strict=True))
+    return pa.table({**{name: parts[name] for name in CELL_ID}, **columns})
+
+
+def id_columns(ids: list[str]) -> dict[str, pa.Array]:
+    """The columns of `builders.schema.CELL_ID` that follow from cell ids: all but site and area."""
+    parts = [{"cell_id": cell, **parse_cell_id(cell)} for cell in ids]
+    types = Features(CELL_ID).arrow_schema
+    return {
+        name: pa.array([part[name] for part in parts], types.field(name).type)
+        for name in CELL_ID
+        if name not in ("site", "area")
+    }
+
+
+def read_table(
+    path: Path, published: dict[str, Any], cell_id: str, *, others: bool = False
+) -> pa.Table:
+    """A CSV with one row per cell and a header.
+
+    Parameters
+    ----------
+    path : Path
+        Quoted values may span lines; empty ones are null.
+    published : dict of str to feature
+        The columns that it must have. A `List` column holds printed numpy arrays, as
+        ``"[ 1.0e-03 -2.0e-03\\n ...]"``; the numbers are parsed and nothing is evaluated.
+    cell_id : str
+        The column that holds the cell's id.
+    others : bool
+        Whether to read all other columns too, and infer their types.
 
     Raises
     ------
     CorpusError
         If a column is missing, a value does not have its column's type, or a cell stands twice.
     """
-    features = Features(published)
-    texts = _read_typed(path, features)
-    columns = {
-        name: _parse_arrays(path, texts[name]) if pa.types.is_list(field.type) else texts[name]
-        for name, field in zip(features, features.arrow_schema, strict=True)
-    }
-    ids = texts[cell_id].to_pylist()
-    _check_ids(path, ids)
-    parts = [parse_cell_id(cell) for cell in ids]
-    types = Features(CELL_ID).arrow_schema
-    parsed = {
-        name: pa.array([part[name] for part in parts], types.field(name).type)
-        for name in ("session", "animal", "probe", "electrode", "unit")
-    }
-    parsed |= {"cell_id": columns[cell_id], "site": columns[site], "area": columns["area"]}
-    return pa.table({**{name: parsed[name] for name in CELL_ID}, **columns})
-
-
-def _read_typed(path: Path, features: Features) -> pa.Table:
-    types = {field.name: field.type for field in features.arrow_schema}
+    types = {field.name: field.type for field in Features(published).arrow_schema}
     # pandas writes an integer column that has gaps as floats, 2.0 for 2.
     integers = [name for name, type_ in types.items() if pa.types.is_integer(type_)]
-    read_as = {name: pa.string() if pa.types.is_list(t) else t for name, t in types.items()}
-    read_as |= dict.fromkeys(integers, pa.float64())
-    options = pyarrow.csv.ConvertOptions(
-        column_types=read_as,
-        include_columns=list(types),
-        null_values=["", "nan", "NaN"],
-        strings_can_be_null=True,
-        true_values=["True"],
-        false_values=["False"],
-    )
+    lists = [name for name, type_ in types.items() if pa.types.is_list(type_)]
+    read_as = types | dict.fromkeys(integers, pa.float64()) | dict.fromkeys(lists, pa.string())
     fix = "compare it with the published one; where they differ, download it again"
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -81,13 +86,20 @@ def _read_typed(path: Path, features: Features) -> pa.Table:
         table = pyarrow.csv.read_csv(
             path,
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-            convert_options=options,
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=read_as,
+                include_columns=[name for name in header if name] if others else list(types),
+                null_values=["", "nan", "NaN"],
+                strings_can_be_null=True,
+            ),
         )
-        for name in integers:
-            at = table.column_names.index(name)
-            table = table.set_column(at, name, table[name].cast(types[name]))
+        for name in integers + lists:
+            column = table[name]
+            parsed = _parse_arrays(path, column) if name in lists else column.cast(types[name])
+            table = table.set_column(table.column_names.index(name), name, parsed)
     except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError, csv.Error) as error:
         raise CorpusError("cannot read the cell list", where=path, why=error, fix=fix) from error
+    _check_ids(path, table[cell_id].to_pylist())
     return table
 
 

@@ -1,6 +1,7 @@
 """``corpus://``: each corpus as a virtual dataset repository, whose shards are built when opened.
 
-`fsspec`, and with it `datasets`, pandas and Dask, find this class by its entry point.
+`fsspec`, and with it `datasets`, pandas and Dask, find this class by its entry point. A path may
+be pinned to a content, ``corpus://<corpus>@<etag>/<path>``; see `builders.pinning`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from typing import Any, BinaryIO
 
 from fsspec.spec import AbstractFileSystem
 
-from builders.builder import code_key, corpora, find_corpus, repository_url
+from builders import pinning
+from builders.builder import code_key, corpora, find_corpus
 from builders.card import repository_card
 from builders.errors import CorpusError, unknown
 from builders.release import home
 from builders.shards import Job, ShardCache
+
+pinning.install()
 
 CARD = "README.md"
 # Until a shard is built nobody knows its size. Arrow's own word for that is -1; None makes
@@ -52,7 +56,7 @@ class CorpusFileSystem(AbstractFileSystem):
         if not path:
             found = {name: {"name": name, "size": 0, "type": "directory"} for name in corpora()}
         else:
-            corpus, _, inside = path.partition("/")
+            corpus, _, inside = _split(path)
             found = {}
             for file in [CARD, *_repository(corpus).jobs]:
                 if not inside or file == inside or file.startswith(f"{inside}/"):
@@ -70,7 +74,7 @@ class CorpusFileSystem(AbstractFileSystem):
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         """Name, type, size (-1 while unknown) and, of a file, its ETag."""
         path = self._strip_protocol(path)
-        corpus, _, inside = path.partition("/")
+        corpus, etag, inside = _split(path)
         if not inside:
             if corpus:
                 find_corpus(corpus)
@@ -85,7 +89,7 @@ class CorpusFileSystem(AbstractFileSystem):
             return {"name": path, "size": 0, "type": "directory"}
         file = repository.cache.find(job, inside)
         size = file.stat().st_size if file else UNKNOWN_SIZE
-        return {**entry, "size": size, "ETag": repository.cache.etag(job)}
+        return {**entry, "size": size, "ETag": self._check(path, repository.cache.etag(job), etag)}
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """As of any file system, but a name that does not exist is an error that says so."""
@@ -107,18 +111,29 @@ class CorpusFileSystem(AbstractFileSystem):
                 why="corpus:// is read-only",
                 fix="write to a copy",
             )
-        corpus, _, inside = path.partition("/")
+        corpus, etag, inside = _split(path)
         if inside == CARD:
             return io.BytesIO(repository_card(find_corpus(corpus)))
         repository = _repository(corpus)
-        if inside not in repository.jobs:
+        if (job := repository.jobs.get(inside)) is None:
             self._explain(path)
-            raise CorpusError(f"cannot open {repository_url('')}{path}", why="it is a folder")
-        return repository.cache.shard(repository.jobs[inside], inside).open("rb")
+            raise CorpusError(f"cannot open corpus://{path}", why="it is a folder")
+        self._check(path, repository.cache.etag(job), etag)
+        return repository.cache.shard(job, inside).open("rb")
+
+    def _check(self, path: str, etag: str, pinned: str) -> str:
+        if pinned and pinned != etag:
+            raise CorpusError(
+                f"cannot read corpus://{path}",
+                why="the release, or the code that reads it, has changed since it was listed",
+                fix="call load_dataset again",
+            )
+        return etag
 
     def _explain(self, pattern: str) -> None:
         """Raise for the first part of a path or a glob that names nothing."""
-        corpus, *parts = pattern.split("/")
+        corpus, _, inside = _split(pattern)
+        parts = inside.split("/") if inside else []
         repository = _repository(corpus)
         files = [file.split("/") for file in [CARD, *repository.jobs]]
         for depth, part in enumerate(parts):
@@ -132,14 +147,21 @@ class CorpusFileSystem(AbstractFileSystem):
             raise unknown(f"name in corpus://{pattern}:", part, valid, where=repository.where)
 
 
+def _split(path: str) -> tuple[str, str, str]:
+    """Corpus, the ETag that it is pinned to or "", and path in the repository."""
+    root, _, inside = path.partition("/")
+    corpus, _, etag = root.partition("@")
+    return corpus, etag, inside
+
+
 _LOCK = threading.Lock()
 
 
 def _repository(corpus: str) -> Repository:
     builder = find_corpus(corpus)
     release = builder.release()
-    # What is listed depends on the small files at the top of the release, and on nothing else.
-    stats = [(entry, entry.stat()) for entry in sorted(release.folder.iterdir()) if entry.is_file()]
+    # What is listed depends on the files at the top of the release, and on the names below it.
+    stats = [(entry, entry.stat()) for entry in sorted(release.folder.iterdir())]
     stamp = tuple((entry.name, stat.st_size, stat.st_mtime_ns) for entry, stat in stats)
     with _LOCK:
         return _read_repository(corpus, str(release.folder), home(), stamp)

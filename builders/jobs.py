@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -86,7 +87,7 @@ class SessionJobs:
 
         facts = json.dumps(described)
         name = f"{self.session}-records"
-        return Job(name, tuple(shards), features, self._archives, facts, tables)
+        return Job(name, tuple(shards), features, lambda: self._candidates, facts, tables)
 
     def stimuli(self, features: Features, bands: int, parts: Mapping[str, int]) -> Job:
         """``stimuli/<session>/<subset>-<part>-of-<parts>.parquet``, from the signal ``stim``."""
@@ -107,7 +108,7 @@ class SessionJobs:
                     yield path, row
 
         name = f"{self.session}-stimuli"
-        return Job(name, tuple(shards), features, self._archives, "", tables)
+        return Job(name, tuple(shards), features, lambda: self._candidates, "", tables)
 
     def _columns(self, stim: str) -> dict[str, str]:
         stim_id, subset = f"{self.session}/{stim}", self.subset_of(stim)
@@ -116,7 +117,10 @@ class SessionJobs:
     def _of_subset(self, stimuli: list[str], subset: str) -> list[str]:
         return [stim for stim in stimuli if self.subset_of(stim) == subset]
 
-    def _archives(self) -> list[Archive]:
+    @cached_property
+    def _candidates(self) -> list[Archive]:
+        # Once: a session that is found elsewhere while its shards are built becomes a candidate
+        # there, and what these shards are pinned to must not change under their reader.
         return candidates(self.release.archives(self.directory), self.session, self.listed)
 
     def _signal(self, name: str) -> Signal:

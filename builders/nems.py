@@ -18,14 +18,16 @@ import json
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
 from numpy.typing import NDArray
 
 from builders.binning import Floats, Ints, Trials, find_trials, spike_bins
@@ -35,7 +37,15 @@ from builders.release import Archive
 # The spelling of a signal's type has changed with the package's name; its end has not.
 SIGNAL_TYPES = ("PointProcess", "TiledSignal", "RasterizedSignal")
 DATA_FILES, SIDECARS = ("h5", "csv"), ("json", "epoch.csv")
-BAD_ARCHIVE = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+CSV_BLOCK = 8 << 20  # bytes; a row of the widest raster has 21,000
+BAD_ARCHIVE = (
+    OSError,
+    EOFError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,  # a method of compression that Python's zip reader lacks
+)
 
 
 @dataclass
@@ -89,8 +99,12 @@ class Signal:
             Seconds from the start of the recording; empty for a silent cell.
         """
         self._expect("PointProcess")
-        with self._h5() as file:
-            return {cell: np.asarray(file[cell], np.float64).reshape(-1) for cell in self.channels}
+        with self._h5(self.data) as file:
+            times = {cell: np.asarray(file[cell], np.float64) for cell in self.channels}
+            for cell, of_cell in times.items():
+                if of_cell.ndim != 1:
+                    raise ValueError(f"the spike times of {cell} have shape {of_cell.shape}")
+            return times
 
     @cached_property
     def bins(self) -> dict[str, Ints]:
@@ -108,25 +122,76 @@ class Signal:
     def tile_names(self) -> list[str]:
         """Names of the stimuli that have a spectrogram, sorted."""
         self._expect("TiledSignal")
-        with self._h5() as file:
+        with self._h5(self.data) as file:
             return sorted(file)
 
     def tiles(self, names: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Name and spectrogram, (F, T) float32, of each of these stimuli, one at a time."""
         self._expect("TiledSignal")
-        with self._h5() as file:
+        with self._h5(self.data) as file:
             for name in names:
                 yield name, np.asarray(file[name], np.float32)
 
     def raster(self) -> NDArray[np.float64]:
         """All values of a rasterized signal, (C, T) float64; NaN where there is none."""
         self._expect("RasterizedSignal")
+        return np.concatenate(list(self._blocks(io.BytesIO(self.data))), axis=1)
+
+    def raster_blocks(self) -> Iterator[NDArray[np.float64]]:
+        """The same in blocks of some bins, (C, t) each, read straight from the archive.
+
+        For a data file that is too large to be held in memory; `read_signals` need not have been
+        asked for it.
+        """
+        self._expect("RasterizedSignal")
+        with _reading(self.archive) as place:
+            for member, content in _members(self.archive, place):
+                if member == self.member:
+                    yield from self._blocks(content)
+                    return
+
+    def windows(self, epochs: list[str]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """Name and values, (C, T) float64, of each occurrence of these epochs, in time order.
+
+        One pass over `raster_blocks`, to its end; no more than a block and a window is held.
+        """
+        spans = sorted(
+            (int(first), int(first + n_bins), epoch)
+            for epoch in epochs
+            for trials in [self.trials(epoch)]
+            for first, n_bins in zip(trials.first, trials.n_bins, strict=True)
+        )
+        blocks = self.raster_blocks()
+        held, start = next(blocks), 0
+        for first, stop, epoch in spans:
+            while start + held.shape[1] < stop:
+                if (block := next(blocks, None)) is None:
+                    why = f"{epoch} ends at bin {stop}, the data at bin {start + held.shape[1]}"
+                    raise broken(self.archive, self.member, why)
+                held = np.concatenate([held, block], axis=1)
+            held, start = held[:, first - start :], first
+            yield epoch, held[:, : stop - first]
+        for _ in blocks:
+            pass
+
+    def _blocks(self, content: IO[bytes]) -> Iterator[NDArray[np.float64]]:
         if self.member.endswith(".h5"):
-            with self._h5() as file:
-                return np.asarray(file["raster"], np.float64)
+            with self._h5(content.read()) as file:
+                raster = np.asarray(file["raster"], np.float64)
+            if raster.ndim != 2 or (self.channels and len(raster) != len(self.channels)):
+                why = f"shape {raster.shape}, but {len(self.channels)} channels"
+                raise broken(self.archive, self.member, why)
+            yield raster
+            return
+        buffered = io.BufferedReader(content, CSV_BLOCK)  # type: ignore[type-var]
+        width = buffered.peek().partition(b"\n")[0].count(b",") + 1
+        if self.channels and width != len(self.channels):
+            why = f"{width} columns, but {len(self.channels)} channels"
+            raise broken(self.archive, self.member, why)
         try:
-            return np.loadtxt(io.BytesIO(self.data), delimiter=",", ndmin=2).T
-        except ValueError as error:
+            for batch in _open_csv(buffered, width):
+                yield np.stack([column.to_numpy(zero_copy_only=False) for column in batch.columns])
+        except pa.ArrowInvalid as error:
             raise broken(self.archive, self.member, error) from error
 
     def _expect(self, kind: str) -> None:
@@ -134,11 +199,11 @@ class Signal:
             raise broken(self.archive, self.member, f"expected a {kind}, found a {self.kind}")
 
     @contextmanager
-    def _h5(self) -> Iterator[h5py.File]:
+    def _h5(self, content: bytes) -> Iterator[h5py.File]:
         try:
-            with h5py.File(io.BytesIO(self.data), "r") as file:
+            with h5py.File(io.BytesIO(content), "r") as file:
                 yield file
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (OSError, KeyError, ValueError, TypeError, OverflowError, RuntimeError) as error:
             if isinstance(error, CorpusError):
                 raise
             raise broken(self.archive, self.member, error) from error
@@ -164,20 +229,16 @@ def read_signals(archive: Archive, data: Collection[str] = ()) -> dict[str, Sign
     CorpusError
         If the archive is damaged or incomplete, or lacks a signal that `data` names.
     """
-
-    def wanted(member: str) -> bool:
-        signal, suffix = _split_name(member)
-        return suffix in SIDECARS or (suffix in DATA_FILES and signal in data)
-
     files: dict[str, dict[str, bytes]] = {}
     members: dict[str, str] = {}
-    for member, content in _members(archive, wanted):
-        signal, suffix = _split_name(member)
-        if suffix in DATA_FILES:
-            members[signal] = member
-            files.setdefault(signal, {})["data"] = content
-        elif suffix in SIDECARS:
-            files.setdefault(signal, {})[suffix] = content
+    with _reading(archive) as place:
+        for member, content in _members(archive, place):
+            signal, suffix = _split_name(member)
+            if suffix in DATA_FILES:
+                members[signal] = member
+                files.setdefault(signal, {})["data"] = content.read() if signal in data else b""
+            elif suffix in SIDECARS:
+                files.setdefault(signal, {})[suffix] = content.read()
     for signal in data:
         if signal not in members:
             raise broken(archive, f"*.{signal}.h5 or .csv", f"the archive has no signal {signal!r}")
@@ -194,31 +255,54 @@ def broken(archive: Archive, member: str, why: object) -> CorpusError:
     )
 
 
-def _members(archive: Archive, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """Base name of each file, and its content where it is wanted.
+class _Place:
+    """Where in an archive the reading is."""
 
-    Empty members, and a signal's later views (``01.``), are left out.
-    """
-    last = "the archive itself"
+    member = "the archive itself"
+
+
+@contextmanager
+def _reading(archive: Archive) -> Iterator[_Place]:
+    """Turn what can go wrong with an archive into an error that says where."""
+    place = _Place()
     try:
-        if archive.path.is_dir():
-            for path in archive.files():
-                last = path.name
-                if path.stat().st_size and not last.startswith("01."):
-                    yield last, path.read_bytes() if wanted(last) else b""
-            return
-        with archive.open() as packed, gzip.GzipFile(fileobj=packed) as stream:
-            with tarfile.open(fileobj=stream, mode="r|") as tar:
-                for info in tar:
-                    last = info.name.rpartition("/")[2]
-                    content = tar.extractfile(info) if info.isfile() else None
-                    if content is not None and info.size and not last.startswith("01."):
-                        yield last, content.read() if wanted(last) else b""
-            while stream.read(1 << 20):  # to the gzip trailer, where the checksum is
-                pass
+        yield place
     except BAD_ARCHIVE as error:
         why = f"the archive is damaged or incomplete: {error or type(error).__name__}"
-        raise broken(archive, f"at or after {last}", why) from error
+        raise broken(archive, f"at or after {place.member}", why) from error
+
+
+def _members(archive: Archive, place: _Place) -> Iterator[tuple[str, IO[bytes]]]:
+    """Base name and content of each file, but empty ones and a signal's later views (``01.``)."""
+    if archive.path.is_dir():
+        for path in archive.files():
+            place.member = path.name
+            if path.stat().st_size and not path.name.startswith("01."):
+                with path.open("rb") as file:
+                    yield path.name, file
+        return
+    with archive.open() as packed, gzip.GzipFile(fileobj=packed) as stream:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            for info in tar:
+                place.member = info.name.rpartition("/")[2]
+                content = tar.extractfile(info) if info.isfile() and info.size else None
+                if content is not None and not place.member.startswith("01."):
+                    yield place.member, content
+        while stream.read(1 << 20):  # to the gzip trailer, where the checksum is
+            pass
+
+
+def _open_csv(content: IO[bytes], n_channels: int) -> pyarrow.csv.CSVStreamingReader:
+    """Read a raster, one row per bin and one column per channel, block by block."""
+    names = [str(channel) for channel in range(n_channels)]
+    return pyarrow.csv.open_csv(
+        content,
+        read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=CSV_BLOCK),
+        parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=False),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.float64()), null_values=[]
+        ),
+    )
 
 
 def _split_name(member: str) -> tuple[str, str]:
@@ -246,12 +330,14 @@ def _signal(archive: Archive, member: str, files: dict[str, bytes]) -> Signal:
 def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:
     try:
         header = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise broken(archive, member, error) from error
     if not isinstance(header, dict) or not isinstance(header.get("fs"), int | float):
         raise broken(archive, member, "not an object with a number 'fs'")
-    if not 0 < header["fs"] < np.inf:
+    if not 0 < header["fs"] < 1e9:
         raise broken(archive, member, f"fs is {header['fs']}")
+    if not isinstance(header.get("chans"), list | None):
+        raise broken(archive, member, f"chans is {header['chans']}")
     return header
 
 
@@ -259,6 +345,8 @@ def _epochs(archive: Archive, member: str, content: bytes) -> dict[str, tuple[Fl
     bounds: dict[str, list[tuple[float, float]]] = {}
     try:
         for row in csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")):
+            if row["name"] is None:
+                raise ValueError("a row has too few columns")
             bounds.setdefault(row["name"], []).append((float(row["start"]), float(row["end"])))
     except (ValueError, TypeError, KeyError, csv.Error) as error:
         why = f"no column {error}" if isinstance(error, KeyError) else error

@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -41,20 +41,22 @@ def content_key(path: Path) -> str:
     recorded the content's sha256, a file that was merely touched keeps its key: only a file whose
     time changed and whose size did not is read again.
     """
-    stat = path.stat()
-    key = f"{stat.st_size}-{stat.st_mtime_ns}"
+    key = _stat_key(path)
     record = _record(path)
     try:
         seen = json.loads(record.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return key
     if seen["stat"] == key:
         return str(seen["key"])
-    if seen["stat"].split("-")[0] == str(stat.st_size) and seen["sha256"] == _sha256(path):
-        replace_file(record, json.dumps({**seen, "stat": key}).encode())
-        return str(seen["key"])
-    record.unlink(missing_ok=True)
-    return key
+    size = key.partition("-")[0]
+    known = seen["stat"].partition("-")[0] == size and seen["sha256"] == _sha256(path)
+    with suppress(OSError):  # where it cannot be recorded, it is found out again the next time
+        if known:
+            replace_file(record, json.dumps({**seen, "stat": key}).encode())
+        else:
+            record.unlink()
+    return str(seen["key"]) if known else key
 
 
 def confirm_key(path: Path, key: str) -> None:
@@ -72,9 +74,16 @@ def confirm_key(path: Path, key: str) -> None:
             where=path,
             fix="let the copy or the download that writes it finish, then load again",
         )
-    stat = path.stat()
-    seen = {"path": str(path), "stat": f"{stat.st_size}-{stat.st_mtime_ns}"}
-    replace_file(_record(path), json.dumps({**seen, "sha256": sha256, "key": key}).encode())
+    seen = {"path": str(path), "stat": _stat_key(path), "sha256": sha256, "key": key}
+    replace_file(_record(path), json.dumps(seen).encode())
+
+
+def _stat_key(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise CorpusError("cannot read a file of the release", where=path, why=error) from error
+    return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
 def _record(path: Path) -> Path:
@@ -187,6 +196,11 @@ class Release:
             )
         return path
 
+    def archive(self, name: str) -> Archive:
+        """One recording archive at the top of the release, packed or unpacked."""
+        folder = self.folder / name.removesuffix(".tgz")
+        return Archive(name, folder if folder.is_dir() else self.file(name))
+
     def archives(self, directory: str) -> list[Archive]:
         """The recording archives in one directory of the release, sorted by name.
 
@@ -196,10 +210,9 @@ class Release:
         folder = self.folder / directory
         found: dict[str, Archive] = {}
         if folder.is_dir():
-            for path in sorted(folder.iterdir(), reverse=True):
-                if path.suffix == ".tgz" or path.is_dir():
-                    name = path.name.removesuffix(".tgz") + ".tgz"
-                    found[name] = Archive(name, path)
+            folders = [path for path in folder.iterdir() if path.is_dir()]
+            found = {f"{path.name}.tgz": Archive(f"{path.name}.tgz", path) for path in folders}
+            found |= {path.name: Archive(path.name, path) for path in folder.glob("*.tgz")}
         elif (outer := self.folder / f"{directory}.zip").is_file():
             found = _archives_in_zip(outer)
         if not found:

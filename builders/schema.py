@@ -60,7 +60,8 @@ STIMULI = {
 ROW_GROUP_BYTES = 12 << 20
 
 _CELL_ID = re.compile(
-    r"(?P<session>(?P<animal>[A-Za-z]+)[^-]*)(-(?P<probe>[A-Z]))?-(?P<electrode>\d+)-(?P<unit>\d+)"
+    r"(?P<session>(?P<animal>[A-Za-z]+)[^-]*)(-(?P<probe>[A-Z]))?"
+    r"-(?P<electrode>\d{1,9})-(?P<unit>\d{1,9})"
 )
 
 

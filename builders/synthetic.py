@@ -1,37 +1,79 @@
-"""Synthetic recordings in the published NEMS layout, to try and to test a corpus without its data.
+"""Synthetic releases in the published NEMS layout, to try and to test a corpus without its data.
 
 What a corpus composes its synthetic release from: sounds, a timeline of presentations, spikes that
-follow the sounds, and the writer of one archive. Every value depends on a seed and on stable names
-only, so that the same seed gives the same bytes in whatever order the archives are written.
-
-The layout is that of the format's writer (NEMS0, `nems0/recording.py` and `nems0/signal.py`).
+follow the sounds; `builders.synthetic_archive` writes them. Every value depends on a seed and on
+stable names only, so that the same seed gives the same bytes in whatever order files are written.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-import tarfile
+import os
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Epoch = tuple[str, float, float]
+from builders.errors import CorpusError, unknown
+from builders.synthetic_archive import Epoch
 
-# The three packages that have written the format; each spells the type of a signal its own way.
-PACKAGES = ("nems", "nems0", "nems.tools")
+Floats = NDArray[np.float64]
+
 SILENCE = 1.0  # seconds before and after each sound, inside its STIM_ epoch
 SPIKE_CLOCK = 30_000  # Hz; spike times are multiples of the acquisition's sampling interval
 LATENCY = 2  # bins from sound to response
+
+
+def new_release(folder: Path, scale: str) -> Path:
+    """Make the folder that a synthetic release is written into.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty, or not there yet.
+    scale : str
+        ``mini`` or ``full``.
+
+    Raises
+    ------
+    CorpusError
+        If `scale` is unknown or `folder` is not an empty folder.
+    """
+    if scale not in ("mini", "full"):
+        raise unknown("scale", scale, ("mini", "full"))
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise CorpusError(
+            "cannot write a synthetic release",
+            where=folder,
+            why="it is not an empty folder",
+            fix="name a new folder, or remove what an interrupted run left in this one",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def run_writers(writers: Sequence[Callable[[], object]]) -> None:
+    """Run functions that each write a file, several at a time; the longest should come first.
+
+    Parameters
+    ----------
+    writers : sequence of callable
+        Such as can be sent to another process: `functools.partial` of module-level functions.
+    """
+    from datasets.utils import tqdm  # silent where progress bars are disabled; slow to import
+
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        jobs = [pool.submit(writer) for writer in writers]
+        try:
+            for job in tqdm(as_completed(jobs), "synthetic files", len(jobs)):
+                job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:
@@ -40,7 +82,14 @@ def generator(seed: int, *names: str) -> np.random.Generator:
 
 
 def spectrogram(
-    seed: int, stim: str, n_bands: int, n_bins: int, *, fs: float, compressible: bool
+    seed: int,
+    stim: str,
+    n_bands: int,
+    n_bins: int,
+    *,
+    fs: float,
+    compressible: bool,
+    silence: float = SILENCE,
 ) -> Floats:
     """A plausible sound, the same one wherever `seed`, `stim` and the shape are the same.
 
@@ -56,6 +105,8 @@ def spectrogram(
     compressible : bool
         Whether to round to some hundred levels; otherwise mantissas are random, and the values
         cost as much disk and time as real ones.
+    silence : float
+        Seconds before and after the sound.
 
     Returns
     -------
@@ -63,7 +114,7 @@ def spectrogram(
         Amplitude, non-negative, square-root compressed; 0 during the silences.
     """
     rng = generator(seed, "spectrogram", stim, f"{n_bands}x{n_bins}")
-    quiet, n_parts = round(SILENCE * fs), 8
+    quiet, n_parts = round(silence * fs), 8
     n_sound = n_bins - 2 * quiet
     # Each part of the sound: a bump over the bands times an envelope with a 1/f modulation
     # spectrum that ends at 4 Hz.
@@ -98,6 +149,8 @@ class Timeline:
         Bins per second.
     n_bins : int
         Length of the recording.
+    silence : float
+        Seconds before and after each sound, part of `duration`.
     """
 
     stims: list[str]
@@ -105,6 +158,7 @@ class Timeline:
     duration: float
     fs: float
     n_bins: int
+    silence: float = SILENCE
 
     @property
     def first_bins(self) -> NDArray[np.int64]:
@@ -120,8 +174,8 @@ class Timeline:
         for stim, start in zip(self.stims, self.onsets.tolist(), strict=True):
             stop = start + self.duration
             rows += [(name, start, stop) for name in ("TRIAL", "REFERENCE", stim)]
-            rows.append(("PreStimSilence", start, start + SILENCE))
-            rows.append(("PostStimSilence", stop - SILENCE, stop))
+            rows.append(("PreStimSilence", start, start + self.silence))
+            rows.append(("PostStimSilence", stop - self.silence, stop))
         return rows
 
     def overlap(self) -> Epoch:
@@ -131,12 +185,30 @@ class Timeline:
 
 
 def timeline(
-    rng: np.random.Generator, repetitions: Mapping[str, int], duration: float, fs: float
+    rng: np.random.Generator,
+    repetitions: Mapping[str, int],
+    duration: float,
+    fs: float,
+    *,
+    silence: float = SILENCE,
+    gap: tuple[float, float] = (0.5, 2),
 ) -> Timeline:
-    """Present each stimulus as often as `repetitions` says, in random order with random gaps."""
+    """Present each stimulus as often as `repetitions` says, in random order with random gaps.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    repetitions : mapping of str to int
+        How often to present each stimulus.
+    duration, fs, silence : float
+        See `Timeline`.
+    gap : (float, float)
+        The shortest and the longest time (s) before an onset without a stimulus.
+    """
     stims = rng.permutation(np.repeat(list(repetitions), list(repetitions.values()))).tolist()
-    onsets = np.cumsum(rng.uniform(0.5, 2, len(stims)) + duration) - duration
-    return Timeline(stims, onsets, duration, fs, int(np.ceil((onsets[-1] + duration + 2) * fs)))
+    onsets = np.cumsum(rng.uniform(*gap, len(stims)) + duration) - duration
+    n_bins = int(np.ceil((onsets[-1] + duration + 2) * fs))
+    return Timeline(stims, onsets, duration, fs, n_bins, silence)
 
 
 def drive(line: Timeline, sound: Callable[[str], Floats]) -> NDArray[np.float32]:
@@ -201,134 +273,3 @@ def hard_spikes(line: Timeline) -> Floats:
     crowd = (first[-1] + 150 + np.array([0.2, 0.5, 0.8])) / fs
     late = [line.n_bins / fs + 0.5]
     return np.sort(np.concatenate([early[:3], edges[[0, 70, 111]] / fs, short / fs, crowd, late]))
-
-
-@dataclass(frozen=True)
-class Signal:
-    """One signal as it goes into an archive.
-
-    Attributes
-    ----------
-    name, kind : str
-        Such as ``resp`` and ``PointProcess``.
-    channels : sequence of str, or None
-        The order that the side-car states, whatever that in the data file.
-    suffix : str
-        Of the data file: ``h5`` or ``csv``.
-    data : callable
-        Makes the content of the data file when its turn comes: one is held in memory at a time.
-    prefix : str
-        ``01.`` for a later view of a signal.
-    """
-
-    name: str
-    kind: str
-    channels: Sequence[str] | None
-    suffix: str
-    data: Callable[[], bytes]
-    prefix: str = ""
-
-
-def h5_file(arrays: Iterable[tuple[str, NDArray[Any]]], level: int) -> bytes:
-    """An HDF5 file with one root dataset per name, gzip at `level`, no time stamps."""
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
-        for name, array in arrays:
-            file.create_dataset(name, data=array, compression="gzip", compression_opts=level)
-    return content.getvalue()
-
-
-def write_recording(
-    path: Path,
-    signals: Iterable[Signal],
-    epochs: Sequence[Epoch],
-    *,
-    fs: float,
-    n_bins: int,
-    rng: np.random.Generator,
-    package: str = "nems0",
-    shuffle_epochs: bool = False,
-    empty: Sequence[str] = (),
-    level: int = 1,
-) -> None:
-    """Write one archive, under a temporary name until it is complete.
-
-    Parameters
-    ----------
-    path : Path
-        ``<recording>.tgz``; the recording takes its name from it.
-    signals : iterable of Signal
-        In the order of the archive.
-    epochs : sequence of (name, start, end)
-        Seconds; each signal gets its own copy.
-    fs : float
-        Bins per second.
-    n_bins : int
-        Length of the recording.
-    rng : numpy.random.Generator
-        Shuffles the columns, and the rows if `shuffle_epochs`, of each copy of the epochs.
-    package : str
-        One of `PACKAGES`.
-    empty : sequence of str
-        Suffixes of members of size 0.
-    level : int
-        Of gzip, inside HDF5 and around the tar.
-    """
-    recording = path.name.partition(".")[0]
-    part = path.with_name(path.name + ".part")
-    try:
-        with (
-            part.open("wb") as raw,
-            # No name and no time in gzip's header: the same content gives the same bytes.
-            gzip.GzipFile("", "wb", level, raw, mtime=0) as stream,
-            tarfile.open(fileobj=stream, mode="w") as tar,
-        ):
-
-            def add(member: str, content: bytes) -> None:
-                info = tarfile.TarInfo(f"{recording}/{member}")
-                info.size, info.uname, info.gname = len(content), "nems", "users"
-                tar.addfile(info, io.BytesIO(content))
-
-            meta = {"name": recording, "rasterfs": fs, "snr": float("nan")}
-            add(f"{recording}.meta.json", json.dumps(meta).encode())
-            for suffix in empty:
-                add(f"{recording}.{suffix}", b"")
-            for signal in signals:
-                base = f"{signal.prefix}{recording}.{signal.name}"
-                add(f"{base}.{signal.suffix}", signal.data())
-                add(f"{base}.epoch.csv", _epoch_csv(epochs, rng, shuffle_epochs))
-                header = _header(recording, signal, fs, n_bins, package)
-                add(f"{base}.json", json.dumps(header).encode())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _header(
-    recording: str, signal: Signal, fs: float, n_bins: int, package: str
-) -> dict[str, object]:
-    header: dict[str, object] = {
-        "name": signal.name,
-        "chans": None if signal.channels is None else list(signal.channels),
-        "fs": fs,
-        "meta": {"snr": float("nan")},
-        "recording": recording,
-        "segments": [[0, n_bins]],
-        "signal_type": f"<class '{package}.signal.{signal.kind}'>",
-        "normalization": "none",
-        "norm_baseline": [[0]],
-        "norm_gain": [[1]],
-    }
-    if package == "nems.tools":  # the newest writer
-        header["dtype"] = None
-    return header
-
-
-def _epoch_csv(epochs: Sequence[Epoch], rng: np.random.Generator, shuffle: bool) -> bytes:
-    order = rng.permutation(len(epochs)) if shuffle else np.arange(len(epochs))
-    columns = rng.permutation(3)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([("name", "start", "end")[column] for column in columns])
-    writer.writerows([epochs[row][column] for column in columns] for row in order)
-    return text.getvalue().encode()

@@ -21,16 +21,14 @@ from numpy.typing import NDArray
 
 from builders.errors import CorpusError
 from builders.synthetic import (
-    Signal,
     drive,
     generator,
-    h5_file,
     hard_spikes,
     spectrogram,
     spike_train,
     timeline,
-    write_recording,
 )
+from builders.synthetic_archive import Signal, h5_file, write_recording
 from wingert2026.synthetic import Archive, archives, synthesize, write_archive
 from wingert2026.synthetic_cells import cell_list
 

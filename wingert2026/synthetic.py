@@ -10,28 +10,25 @@ Counts, names and formats are the published ones (Wingert et al., Nat Neurosci 2
 from __future__ import annotations
 
 import hashlib
-import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from builders.errors import CorpusError, unknown
 from builders.synthetic import (
-    PACKAGES,
     Floats,
-    Signal,
     drive,
     generator,
-    h5_file,
     hard_spikes,
+    new_release,
+    run_writers,
     spectrogram,
     spike_train,
     timeline,
-    write_recording,
 )
+from builders.synthetic_archive import PACKAGES, Signal, h5_file, write_recording
 from wingert2026.synthetic_cells import published_cells, session_of, write_cell_list
 
 FS, BANDS = 100, 32
@@ -98,32 +95,19 @@ def synthesize(folder: Path, scale: Literal["mini", "full"], seed: int = 0) -> N
     CorpusError
         If `scale` is unknown or `folder` is not an empty folder.
     """
-    from datasets.utils import tqdm  # silent where progress bars are disabled; slow to import
-
-    if scale not in ("mini", "full"):
-        raise unknown("scale", scale, ("mini", "full"))
-    folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise CorpusError(
-            "cannot write a synthetic release",
-            where=folder,
-            why="it is not an empty folder",
-            fix="name a new folder, or remove what an interrupted run left in this one",
-        )
+    folder = new_release(folder, scale)
     recordings = folder / "recordings"
-    recordings.mkdir(parents=True)
+    recordings.mkdir()
     todo = archives(scale, seed)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        # The longest first, lest one worker be left alone with one of them at the end.
-        todo.sort(key=lambda archive: -sum(archive.repetitions.values()) * len(archive.cells))
-        jobs = [pool.submit(write_archive, recordings, archive, seed) for archive in todo]
-        try:
-            write_cell_list(folder / "cell_list.csv", {archive.session for archive in todo}, seed)
-            for job in tqdm(as_completed(jobs), "synthetic archives", len(jobs)):
-                job.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    # The longest first, lest one worker be left alone with one of them at the end.
+    todo.sort(key=lambda archive: -sum(archive.repetitions.values()) * len(archive.cells))
+    sessions = {archive.session for archive in todo}
+    run_writers(
+        [
+            *(partial(write_archive, recordings, archive, seed) for archive in todo),
+            partial(write_cell_list, folder / "cell_list.csv", sessions, seed),
+        ]
+    )
 
 
 def archives(scale: Literal["mini", "full"], seed: int) -> list[Archive]:

@@ -1,0 +1,496 @@
+"""A corpus' raw files: their keys, where archives lie, and which of them holds a session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builders.errors import CorpusError
+from builders.nems import Signal, read_signals
+from builders.release import Archive, Release, confirm_key, content_key, home, replace_file
+from builders.sessions import candidates, read_session
+
+from .archives import (
+    LAYOUTS,
+    SESSION,
+    pack,
+    pack_in_zip,
+    packed,
+    recording,
+    response,
+    unpack,
+)
+
+Layout = Callable[..., Archive]
+TIMES = count(10**18, 10**9)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a release without files; a cache of one's own."""
+    path = tmp_path / "toy"
+    path.mkdir()
+    monkeypatch.setenv("TOY_DATA", str(path))
+    monkeypatch.setenv("BUILDERS_HOME", str(tmp_path / "builders"))
+    return path
+
+
+def release() -> Release:
+    return Release("toy", "https://example.org/toy")
+
+
+def touch(path: Path) -> None:
+    """Give a file a time that no file had, whatever the clock's resolution."""
+    time = next(TIMES)
+    os.utime(path, ns=(time, time))
+
+
+def write(path: Path, content: bytes = b"") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    touch(path)
+    return path
+
+
+def write_confirmed(path: Path, content: bytes) -> str:
+    """Write a file and confirm its key, which is returned."""
+    key = content_key(write(path, content))
+    confirm_key(path, key)
+    return key
+
+
+# The key of a file
+
+
+def test_a_confirmed_file_keeps_its_key_however_often_it_is_touched(folder: Path) -> None:
+    key = write_confirmed(folder / "a", b"old")
+    for _ in range(3):
+        assert content_key(folder / "a") == key
+        touch(folder / "a")
+    assert content_key(folder / "a") == key
+
+
+def test_an_unconfirmed_file_that_is_touched_may_be_another(folder: Path) -> None:
+    key = content_key(write(folder / "a", b"old"))
+    assert content_key(folder / "a") == key
+    touch(folder / "a")
+    assert content_key(folder / "a") != key
+
+
+NEW_CONTENT = pytest.mark.parametrize("content", [b"new", b"other size"])
+
+
+@NEW_CONTENT
+def test_new_content_has_a_new_key(folder: Path, content: bytes) -> None:
+    old = write_confirmed(folder / "a", b"old")
+    new = write_confirmed(folder / "a", content)
+    assert new != old
+    touch(folder / "a")
+    assert content_key(folder / "a") == new
+
+
+def test_a_file_is_not_opened_while_its_size_and_time_are_the_same(folder: Path) -> None:
+    key = write_confirmed(folder / "a", b"old")
+    touch(folder / "a")
+    assert content_key(folder / "a") == key
+    time = (folder / "a").stat().st_mtime_ns
+    (folder / "a").write_bytes(b"new")
+    os.utime(folder / "a", ns=(time, time))
+    assert content_key(folder / "a") == key
+
+
+def test_files_of_the_same_name_have_their_own_keys(folder: Path) -> None:
+    key = write_confirmed(folder / "x" / "a", b"old")
+    write_confirmed(folder / "y" / "a", b"new")
+    touch(folder / "x" / "a")
+    assert content_key(folder / "x" / "a") == key
+
+
+@NEW_CONTENT
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_a_file_that_changed_meanwhile_is_not_confirmed(
+    folder: Path, confirmed: bool, content: bytes
+) -> None:
+    path = folder / "a"
+    key = write_confirmed(path, b"old") if confirmed else content_key(write(path, b"old"))
+    write(path, content)
+    with pytest.raises(CorpusError, match="changed while it was being read") as caught:
+        confirm_key(path, key)
+    assert str(path) in str(caught.value)
+    assert content_key(path) != key
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(["touch", "confirm", b"aa", b"bb", b"ccc"]), max_size=12))
+def test_a_key_never_stands_for_two_contents(
+    tmp_path_factory: pytest.TempPathFactory, events: list[str | bytes]
+) -> None:
+    path = write(tmp_path_factory.mktemp("keys") / "a", content := b"aa")
+    key, confirmed = content_key(path), False
+    contents = {key: content}
+    for event in events:
+        if event == "touch":
+            touch(path)
+        elif event == "confirm":
+            confirm_key(path, key)
+            confirmed = True
+        elif isinstance(event, bytes):
+            confirmed &= event == content
+            write(path, content := event)
+        assert content_key(path) == key or not confirmed
+        key = content_key(path)
+        assert contents.setdefault(key, content) == content
+
+
+# The keys of an archive
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_archives_keys_follow_its_content(folder: Path, layout: Layout) -> None:
+    archive = layout(folder, recording())
+    keys = archive.keys()
+    archive.confirm(keys)
+    for file in archive.files():
+        touch(file)
+    assert archive.keys() == keys
+    shutil.rmtree(folder)
+    folder.mkdir()
+    assert layout(folder, {**recording(), **response({"TST001a-009-1": [0.5]})}) == archive
+    for file in archive.files():
+        touch(file)
+    assert archive.keys() != keys
+
+
+def test_an_unpacked_archive_has_a_key_for_each_file(folder: Path) -> None:
+    archive = unpack(folder, {"x": b"1", "y": b"2"})
+    keys = archive.keys()
+    assert list(keys) == archive.files() == [archive.path / "x", archive.path / "y"]
+    archive.confirm(keys)
+    write(archive.path / "y", b"3")
+    assert [path.name for path, key in archive.keys().items() if key != keys[path]] == ["y"]
+    with pytest.raises(CorpusError, match="changed while it was being read"):
+        archive.confirm(keys)
+
+
+def test_a_zip_is_keyed_by_its_directory_and_needs_no_record(folder: Path) -> None:
+    archive = pack_in_zip(folder, recording())
+    keys = archive.keys()
+    pack_in_zip(folder, {}, "other.tgz")
+    assert archive.keys() == keys
+    archive.confirm(keys)
+    assert not home().exists()
+
+
+# The folder of a release
+
+
+@pytest.mark.parametrize("value", ["", None])
+def test_without_its_variable_there_is_no_release(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    monkeypatch.delenv("TOY_DATA")
+    if value is not None:
+        monkeypatch.setenv("TOY_DATA", value)
+    with pytest.raises(CorpusError, match=r"TOY_DATA is not set\n.*https://example.org/toy"):
+        release()
+
+
+@pytest.mark.parametrize("name", ["nowhere", "file"])
+def test_a_release_is_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    write(folder / "file")
+    monkeypatch.setenv("TOY_DATA", str(folder / name))
+    with pytest.raises(CorpusError, match=r"no such folder\n.*https://example.org/toy") as caught:
+        release()
+    assert str(folder / name) in str(caught.value)
+
+
+def test_a_file_of_a_release(folder: Path) -> None:
+    path = write(folder / "cells.csv")
+    assert release().file("cells.csv") == path
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / "cells.csv").mkdir()
+    with pytest.raises(CorpusError, match=r"release of toy lacks cells\.csv") as caught:
+        release().file("cells.csv")
+    assert str(folder) in str(caught.value)
+    assert "TOY_DATA" in str(caught.value)
+
+
+def test_the_folder_may_be_relative(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder / "cells.csv")
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv("TOY_DATA", "toy")
+    assert release().file("cells.csv") == folder / "cells.csv"
+
+
+# Where archives lie
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_archives_are_sorted_by_name_whatever_their_layout(folder: Path, layout: Layout) -> None:
+    expected = [layout(folder, recording(), name) for name in ("b_1.tgz", "a_2.tgz", "a_1.tgz")]
+    archives = release().archives("recordings")
+    assert archives == expected[::-1]
+    assert [each.name for each in archives] == ["a_1.tgz", "a_2.tgz", "b_1.tgz"]
+
+
+def test_packed_and_unpacked_archives_lie_side_by_side(folder: Path) -> None:
+    expected = [unpack(folder, recording(), "a_1.tgz"), pack(folder, recording(), "b_1.tgz")]
+    assert release().archives("recordings") == expected
+
+
+def test_of_an_archive_packed_and_unpacked_the_packed_one_counts(folder: Path) -> None:
+    unpack(folder, recording())
+    expected = pack(folder, recording())
+    assert release().archives("recordings") == [expected]
+
+
+def test_a_directory_comes_before_a_zip(folder: Path) -> None:
+    pack_in_zip(folder, recording(), "a_1.tgz")
+    expected = pack(folder, recording(), "b_1.tgz")
+    assert release().archives("recordings") == [expected]
+
+
+def test_other_files_are_no_archives(folder: Path) -> None:
+    expected = pack(folder, recording())
+    for name in ("readme.txt", "a_1.tgz.part", "md5"):
+        write(folder / "recordings" / name)
+    assert release().archives("recordings") == [expected]
+
+
+def test_archives_are_not_opened(folder: Path) -> None:
+    path = write(folder / "recordings" / "a_1.tgz", b"garbage")
+    assert release().archives("recordings") == [Archive("a_1.tgz", path)]
+
+
+def test_a_zip_of_archives_may_hold_other_files(folder: Path) -> None:
+    expected = pack_in_zip(folder, recording())
+    with zipfile.ZipFile(folder / "recordings.zip", "a") as outer:
+        outer.writestr("recordings/readme.txt", b"")
+        outer.writestr("recordings/more/", b"")
+    assert release().archives("recordings") == [expected]
+
+
+def no_recordings(folder: Path) -> None:
+    pass
+
+
+def empty_directory(folder: Path) -> None:
+    (folder / "recordings").mkdir()
+
+
+def directory_of_other_files(folder: Path) -> None:
+    write(folder / "recordings" / "readme.txt")
+
+
+def empty_zip(folder: Path) -> None:
+    zipfile.ZipFile(folder / "recordings.zip", "w").close()
+
+
+@pytest.mark.parametrize(
+    "lay_out", [no_recordings, empty_directory, directory_of_other_files, empty_zip]
+)
+def test_a_release_without_recordings(folder: Path, lay_out: Callable[[Path], None]) -> None:
+    lay_out(folder)
+    with pytest.raises(CorpusError, match=r"release of toy has no recordings") as caught:
+        release().archives("recordings")
+    assert str(folder) in str(caught.value)
+    assert "recordings.zip" in str(caught.value)
+
+
+# A zip's directory of members comes last: without its last byte there is none.
+@pytest.mark.parametrize("kept", [0, 100, -50, -1])
+def test_a_truncated_zip_is_refused(folder: Path, kept: int) -> None:
+    path = pack_in_zip(folder, recording()).path
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(CorpusError, match=r"cannot read a zip of the release") as caught:
+        release().archives("recordings")
+    assert str(path) in str(caught.value)
+
+
+def read_from_zip(content: bytes, folder: Path) -> str:
+    """The message of the error on reading the archive in a zip of these bytes."""
+    write(folder / "recordings.zip", content)
+    (archive,) = release().archives("recordings")
+    with pytest.raises(CorpusError) as caught:
+        read_signals(archive)
+    return str(caught.value)
+
+
+def test_a_flipped_byte_inside_a_zip_is_refused(folder: Path) -> None:
+    archive = pack_in_zip(folder, recording())
+    content = archive.path.read_bytes()
+    start, size = content.index(b"\x1f\x8b"), len(packed(recording()))
+    for position in range(start + 10, start + size, 37):
+        damaged = content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :]
+        assert f"{archive}: " in read_from_zip(damaged, folder)
+
+
+def test_a_zip_that_python_cannot_read_is_refused(folder: Path) -> None:
+    archive = pack_in_zip(folder, recording())
+    content = bytearray(archive.path.read_bytes())
+    method = content.index(b"PK\x01\x02") + 10
+    content[method] = 9  # Deflate64, in which Windows writes large files
+    assert str(archive.path) in read_from_zip(bytes(content), folder)
+
+
+# Which archive holds a session
+
+
+def hold(folder: Path, sessions: Mapping[str, str], layout: Layout = pack) -> None:
+    """Put archives of these names into the release, each with a session and a spike in it."""
+    for name, session in sessions.items():
+        layout(folder, response({f"{session}-001-1": [0.01]}), name)
+
+
+def guessed(session: str, *listed: str) -> list[str]:
+    """Names of the candidates for a session, if the cell list knows these."""
+    archives = release().archives("recordings")
+    return [each.name for each in candidates(archives, session, {session, *listed})]
+
+
+def found(session: str, *listed: str) -> Signal:
+    """The session's response."""
+    archives = release().archives("recordings")
+    known = {session, *listed}
+    return read_session(archives, session, known, response="resp", data=["resp"])["resp"]
+
+
+def test_the_archives_named_after_a_session_are_its_candidates(folder: Path) -> None:
+    names = ("CLT001a_1.tgz", "CLT001_1.tgz", "CLT001ab_1.tgz", "A1_CLT001a_2.tgz", "CLT001b_1.tgz")
+    hold(folder, dict.fromkeys(names, "CLT001a"))
+    assert guessed("CLT001a") == ["A1_CLT001a_2.tgz", "CLT001a_1.tgz"]
+
+
+def test_else_the_unlisted_archives_that_are_named_most_like_it(folder: Path) -> None:
+    names = ("A1_PRN018b_1.tgz", "CLT018a_1.tgz", "PRN018c_1.tgz", "PRN019a_1.tgz", "PRN020a_1.tgz")
+    hold(folder, dict.fromkeys(names, "PRN018a"))
+    listed = ["PRN018b", "PRN018c", "CLT018a", "PRN019a", "PRN020a"]
+    assert guessed("PRN018a") == ["A1_PRN018b_1.tgz", "PRN018c_1.tgz"]
+    assert guessed("PRN018a", *listed[:2]) == ["PRN019a_1.tgz"]
+    assert guessed("PRN018a", *listed) == []
+
+
+def test_candidates_are_judged_by_name_alone(folder: Path) -> None:
+    write(folder / "recordings" / "CLT001a_1.tgz", b"garbage")
+    assert guessed("CLT001a") == ["CLT001a_1.tgz"]
+
+
+def test_a_session_is_read_from_the_archive_of_its_name_and_no_other_is_opened(
+    folder: Path,
+) -> None:
+    write(folder / "recordings" / "CLT000a_1.tgz", b"garbage")
+    hold(folder, {"CLT001a_1.tgz": "CLT001a", "PRN001a_1.tgz": "CLT001a"})
+    assert found("CLT001a").archive.name == "CLT001a_1.tgz"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_swapped_names_give_the_right_data_and_are_remembered(folder: Path, layout: Layout) -> None:
+    true = {"PRN015a_1.tgz": "PRN015b", "PRN015b_1.tgz": "PRN015a", "PRN016a_1.tgz": "PRN016a"}
+    hold(folder, true, layout)
+    listed = true.values()
+    for name, session in true.items():
+        first_guess = f"{session}_1.tgz"
+        assert guessed(session, *listed) == [first_guess]
+        for _ in range(2):
+            response = found(session, *listed)
+            assert response.archive.name == name
+            assert {cell: at.tolist() for cell, at in response.spike_times().items()} == {
+                f"{session}-001-1": [0.01]
+            }
+            assert guessed(session, *listed) == list(dict.fromkeys([first_guess, name]))
+
+
+def test_an_archive_is_its_candidate_once(folder: Path) -> None:
+    hold(folder, {"PRN015b_1.tgz": "PRN015a"})
+    found("PRN015a", "PRN015b")  # not guessed, since another session has its name
+    assert guessed("PRN015a") == ["PRN015b_1.tgz"]  # guessed and remembered
+
+
+def test_what_is_remembered_of_one_release_is_not_told_of_another(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"PRN015a_1.tgz": "PRN015b", "PRN015b_1.tgz": "PRN015a"}
+    for each in (folder, tmp_path / "other"):
+        hold(each, names)
+    found("PRN015a", "PRN015b")
+    monkeypatch.setenv("TOY_DATA", str(tmp_path / "other"))
+    assert guessed("PRN015a", "PRN015b") == ["PRN015a_1.tgz"]
+
+
+def test_a_session_that_no_archive_holds(folder: Path) -> None:
+    hold(folder, {"CLT001a_1.tgz": "CLT002a", "CLT001b_1.tgz": "CLT001b"})
+    with pytest.raises(CorpusError, match=r"no archive holds session CLT001a\n") as caught:
+        found("CLT001a", "CLT001b")
+    assert str(folder / "recordings") in str(caught.value)
+    assert "none of 2 archives" in str(caught.value)
+
+
+def test_a_session_without_any_archive() -> None:
+    with pytest.raises(CorpusError, match=r"no archive holds session CLT001a\n"):
+        read_session([], "CLT001a", {"CLT001a"}, response="resp", data=["resp"])
+
+
+def test_a_session_is_the_first_part_of_a_cell_id_and_no_less(folder: Path) -> None:
+    hold(folder, {"CLT001_1.tgz": "CLT001a"})
+    with pytest.raises(CorpusError, match=r"no archive holds session CLT001\n"):
+        found("CLT001")
+
+
+@pytest.mark.parametrize("name", ["CLT001a_1.tgz", "CLT002a_1.tgz"])
+def test_a_damaged_archive_that_may_hold_the_session_is_named(folder: Path, name: str) -> None:
+    path = write(folder / "recordings" / name, b"garbage")
+    with pytest.raises(CorpusError) as caught:
+        found("CLT001a", "CLT002a")
+    assert f"{path}: " in str(caught.value)
+
+
+def test_an_archive_without_a_response_is_named(folder: Path) -> None:
+    files = {name: each for name, each in recording().items() if ".resp." not in name}
+    archive = pack(folder, files)
+    listed = {SESSION}
+    for data in (["resp"], ["stim"]):
+        with pytest.raises(CorpusError, match=r"no signal 'resp'") as caught:
+            read_session([archive], SESSION, listed, response="resp", data=data)
+        assert f"{archive}: *.resp" in str(caught.value)
+
+
+# What is the user's, and what is ours
+
+
+def snapshot(folder: Path) -> Iterator[tuple[Path, int, bytes]]:
+    for path in sorted([folder, *folder.rglob("*")]):
+        yield path, path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b""
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_nothing_is_written_into_the_release(folder: Path, layout: Layout) -> None:
+    hold(folder, {"PRN015a_1.tgz": "PRN015b", "PRN015b_1.tgz": "PRN015a"}, layout)
+    before = list(snapshot(folder))
+    for _ in range(2):
+        archive = found("PRN015a", "PRN015b").archive
+        archive.confirm(archive.keys())
+    assert list(snapshot(folder)) == before
+
+
+def test_home_is_where_the_environment_says(tmp_path: Path) -> None:
+    assert home() == tmp_path / "builders"
+
+
+def test_who_reads_a_file_that_is_replaced_reads_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "a"
+    replace_file(path, b"old")
+    with path.open("rb") as reader:
+        replace_file(path, b"new")
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
