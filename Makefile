@@ -5,12 +5,14 @@ PYTHON ?= python3
 PIP := -m pip install --quiet --disable-pip-version-check
 DEMO := $(CURDIR)/.demo
 WINGERT2026_DATA ?= $(DEMO)/wingert2026
+NAT4_DATA ?= $(DEMO)/nat4
 
 .PHONY: demo test lint card clean
 .DELETE_ON_ERROR:
 
-demo: .venv/installed $(WINGERT2026_DATA)
-	WINGERT2026_DATA=$(WINGERT2026_DATA) BUILDERS_HOME=$(DEMO)/builders HF_HOME=$(DEMO)/huggingface \
+demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
+	WINGERT2026_DATA=$(WINGERT2026_DATA) NAT4_DATA=$(NAT4_DATA) \
+	BUILDERS_HOME=$(DEMO)/builders HF_HOME=$(DEMO)/huggingface \
 		.venv/bin/python scripts/quickstart.py
 
 test: .venv/installed-test .venv-oldest/installed
@@ -24,6 +26,7 @@ lint: .venv/installed-test
 
 card: .venv/installed
 	.venv/bin/builders card wingert2026 --write
+	.venv/bin/builders card nat4 --write
 
 clean:
 	rm -rf .venv .venv-oldest .demo

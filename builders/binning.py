@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+#: No recording is as long: 24 days at 1 kHz.
+MAX_BINS = 2**31
+
 
 @dataclass(frozen=True)
 class Trials:
@@ -62,10 +65,13 @@ def find_trials(starts: Floats, ends: Floats, fs: float) -> Trials:
     Raises
     ------
     ValueError
-        If a bound is not finite, or an epoch starts before 0 or ends before it starts.
+        If a bound is not finite or past `MAX_BINS`, or an epoch starts before 0 or ends before it
+        starts.
     """
     if not (np.isfinite(starts).all() and np.isfinite(ends).all()):
         raise ValueError("an epoch bound is not a finite number")
+    if (np.abs([starts, ends]) * fs > MAX_BINS).any():
+        raise ValueError(f"an epoch bound is past bin {MAX_BINS}")
     first, stop = (np.rint(bound * fs).astype(np.int64) for bound in (starts, ends))
     if (first < 0).any() or (stop < first).any():
         raise ValueError("an epoch starts before 0 or ends before it starts")

@@ -9,22 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
 
-import builders.binning
-import builders.jobs
-import builders.nems
-import builders.records
-import builders.schema
-import builders.sessions
-import builders.shards
 from builders.errors import unknown
 from builders.release import Release
 from builders.schema import SUBSETS
 from builders.shards import Job
+
+#: The modules that decide on the content of a shard.
+WRITERS = ("binning", "cells", "jobs", "nems", "records", "schema", "sessions", "shards")
 
 Scale = Literal["mini", "full"]
 
@@ -114,6 +109,11 @@ class CorpusBuilder(Parquet):
         """Write a synthetic release in the published layout: ``mini`` or ``full``."""
 
     @classmethod
+    @abstractmethod
+    def describe(cls, release: Release) -> dict[str, object]:
+        """What the release holds, counted: a fact's name to its value, for ``builders info``."""
+
+    @classmethod
     def release(cls) -> Release:
         """The user's copy of the release."""
         return Release(cls.corpus, cls.source)
@@ -140,15 +140,6 @@ def find_corpus(name: str) -> type[CorpusBuilder]:
 
 def code_key(corpus: type[CorpusBuilder]) -> str:
     """Changes when the code that writes the corpus' shards does."""
-    modules: list[ModuleType | None] = [
-        builders.binning,
-        builders.jobs,
-        builders.nems,
-        builders.records,
-        builders.schema,
-        builders.sessions,
-        builders.shards,
-        inspect.getmodule(corpus),
-    ]
-    sources = [inspect.getsource(module) for module in modules if module is not None]
-    return hashlib.sha256("".join(sources).encode()).hexdigest()
+    shared = [Path(__file__).with_name(f"{name}.py") for name in WRITERS]
+    own = sorted(Path(inspect.getfile(corpus)).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in shared + own)).hexdigest()

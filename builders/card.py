@@ -49,5 +49,5 @@ def _config(corpus: type[CorpusBuilder], config: Any, base: str) -> dict[str, An
         files.append({"split": split, "path": paths if len(paths) > 1 else paths[0]})
     entry["data_files"] = files
     if config.filters is not None:
-        entry["filters"] = config.filters
+        entry["filters"] = [list(each) for each in config.filters]  # no YAML anchors
     return entry

@@ -36,6 +36,14 @@ def synthesize(
 
 
 @app.command()
+def info(corpus: Corpus) -> None:
+    """Count what the release holds."""
+    builder = find_corpus(corpus)
+    for fact, value in builder.describe(builder.release()).items():
+        typer.echo(f"{fact}: {value}")
+
+
+@app.command()
 def card(
     corpus: Corpus,
     write: Annotated[bool, typer.Option("--write", help="Replace the card in its folder.")] = False,

@@ -12,6 +12,7 @@ import threading
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from glob import has_magic
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -93,9 +94,13 @@ class CorpusFileSystem(AbstractFileSystem):
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """As of any file system, but a name that does not exist is an error that says so."""
+        path = self._strip_protocol(path)
+        if not has_magic(path):  # `exists` would keep to itself what is wrong
+            entry = self.info(path)
+            return {path: entry} if kwargs.get("detail") else [path]
         found = super().glob(path, maxdepth=maxdepth, **kwargs)
         if not found:
-            self._explain(self._strip_protocol(path))
+            self._explain(path)
         return found
 
     def created(self, path: str) -> Any:

@@ -44,6 +44,7 @@ BAD_ARCHIVE = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
+    RuntimeError,  # a zip that asks for a password
     NotImplementedError,  # a method of compression that Python's zip reader lacks
 )
 
@@ -185,7 +186,7 @@ class Signal:
             return
         buffered = io.BufferedReader(content, CSV_BLOCK)  # type: ignore[type-var]
         width = buffered.peek().partition(b"\n")[0].count(b",") + 1
-        if self.channels and width != len(self.channels):
+        if self.channels and width not in (1, len(self.channels)):  # 1: a mask for all of them
             why = f"{width} columns, but {len(self.channels)} channels"
             raise broken(self.archive, self.member, why)
         try:
@@ -203,7 +204,15 @@ class Signal:
         try:
             with h5py.File(io.BytesIO(content), "r") as file:
                 yield file
-        except (OSError, KeyError, ValueError, TypeError, OverflowError, RuntimeError) as error:
+        except (
+            OSError,
+            KeyError,
+            ValueError,
+            TypeError,
+            MemoryError,
+            ArithmeticError,
+            RuntimeError,
+        ) as error:
             if isinstance(error, CorpusError):
                 raise
             raise broken(self.archive, self.member, error) from error
@@ -267,6 +276,8 @@ def _reading(archive: Archive) -> Iterator[_Place]:
     place = _Place()
     try:
         yield place
+    except CorpusError:
+        raise
     except BAD_ARCHIVE as error:
         why = f"the archive is damaged or incomplete: {error or type(error).__name__}"
         raise broken(archive, f"at or after {place.member}", why) from error
@@ -306,10 +317,11 @@ def _open_csv(content: IO[bytes], n_channels: int) -> pyarrow.csv.CSVStreamingRe
 
 
 def _split_name(member: str) -> tuple[str, str]:
-    """``CLT027c.resp.epoch.csv`` -> ``("resp", "epoch.csv")``; recording names have no dot."""
-    _, _, rest = member.partition(".")
-    signal, _, suffix = rest.partition(".")
-    return signal, suffix
+    """``CLT027c.resp.epoch.csv`` -> ``("resp", "epoch.csv")``."""
+    for suffix in (*SIDECARS, *DATA_FILES):
+        if member.endswith(f".{suffix}") and (base := member.removesuffix(f".{suffix}")):
+            return base.rpartition(".")[2], suffix
+    return member, ""
 
 
 def _signal(archive: Archive, member: str, files: dict[str, bytes]) -> Signal:
@@ -332,7 +344,7 @@ def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:
         header = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise broken(archive, member, error) from error
-    if not isinstance(header, dict) or not isinstance(header.get("fs"), int | float):
+    if not isinstance(header, dict) or type(header.get("fs")) not in (int, float):
         raise broken(archive, member, "not an object with a number 'fs'")
     if not 0 < header["fs"] < 1e9:
         raise broken(archive, member, f"fs is {header['fs']}")

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 from datasets import Features
+from numpy.typing import NDArray
 
 from builders.binning import Ints, count_spikes, ranges
 from builders.nems import Signal, broken
@@ -51,7 +52,7 @@ def record_tables(
     n_trials = np.array([len(each.onsets) for each in trials], np.int64)
     if not len(channels) or not n_trials.sum():
         return
-    width = _bin_width(response)
+    width = bin_width(response)
     first = np.concatenate([each.first for each in trials])
     n_bins = np.concatenate([each.n_bins for each in trials]) // width
     onsets = np.concatenate([each.onsets for each in trials])
@@ -85,7 +86,7 @@ def record_tables(
         )
 
 
-def _bin_width(response: Signal) -> int:
+def bin_width(response: Signal) -> int:
     """How many of the recording's bins make one of ours."""
     width = response.fs * BIN_SECONDS
     if width != round(width) or width < 1:
@@ -154,3 +155,76 @@ def presented(stimulus: Signal) -> list[str]:
         why = f"no spectrogram of {', '.join(missing)}, which the epochs present"
         raise broken(stimulus.archive, stimulus.member, why)
     return names
+
+
+class RasterSpool:
+    """Windows of a rasterized response, packed in memory until their records are written.
+
+    Records are ordered by stimulus, a raster by time: all windows must be seen before the first
+    record can be written. Spike counts pack 70:1.
+
+    Parameters
+    ----------
+    groups : dict of str to list of int
+        The raster's rows (cells) that go into one shard together, by the shard's site.
+    """
+
+    def __init__(self, groups: dict[str, list[int]]) -> None:
+        self._groups = groups
+        self._packed: dict[str, dict[str, tuple[int, bytes]]] = {group: {} for group in groups}
+
+    def add(self, stim: str, values: NDArray[np.float64]) -> None:
+        """Add the only window of a stimulus, (C, T)."""
+        for group, rows in self._groups.items():
+            size = len(rows) * values.shape[1] * 4
+            content = values[rows].astype(np.float32).tobytes()
+            self._packed[group][stim] = size, pa.compress(content, "zstd", asbytes=True)
+
+    def tables(
+        self,
+        group: str,
+        cells: pa.Table,
+        stim_columns: Callable[[str], dict[str, str]],
+        features: Features,
+    ) -> Iterator[pa.Table]:
+        """The records of one group, of all values that are there.
+
+        Parameters
+        ----------
+        group : str
+            One of the groups.
+        cells, stim_columns, features
+            As for `record_tables`.
+
+        Yields
+        ------
+        pyarrow.Table
+            One row group. A cell whose values are missing has no record of that stimulus; R is 1,
+            and the onset null.
+        """
+        packed = self._packed[group]
+        stimuli = sorted(packed) if len(cells) else []
+        for some in _row_groups(np.array([packed[stim][0] for stim in stimuli], np.int64)):
+            traces, stim_of, cell_of = [], [], []
+            for i in range(some.start, some.stop):
+                size, content = packed[stimuli[i]]
+                values = np.frombuffer(pa.decompress(content, size, "zstd"), np.float32)
+                values = values.reshape(len(cells), -1)
+                complete = np.flatnonzero(np.isfinite(values).all(axis=1))
+                traces += list(values[complete])
+                stim_of += [i] * len(complete)
+                cell_of += complete.tolist()
+            if not traces:
+                continue
+            columns = [stim_columns(stimuli[i]) for i in stim_of]
+            meta = cells.take(pa.array(cell_of))
+            trains = ragged(pa.array(np.concatenate(traces)), np.array([len(t) for t in traces]))
+            yield table(
+                {
+                    **{key: [each[key] for each in columns] for key in columns[0]},
+                    **{name: meta[name] for name in meta.column_names},
+                    "response": ragged(trains, np.ones(len(traces), np.int64)),
+                    "onsets": [None] * len(traces),
+                },
+                features,
+            )

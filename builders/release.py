@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,9 @@ import platformdirs
 
 from builders.errors import CorpusError
 
+#: How the names begin of what macOS strews about: ``._CLT027c.tgz``, ``__MACOSX``.
+LITTER = (".", "__")
+
 
 def home() -> Path:
     """Where the catalogue keeps its caches: ``$BUILDERS_HOME``, or the user's cache folder."""
@@ -29,7 +33,7 @@ def home() -> Path:
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, and never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     temporary.write_bytes(content)
     temporary.replace(path)
 
@@ -49,14 +53,16 @@ def content_key(path: Path) -> str:
         return key
     if seen["stat"] == key:
         return str(seen["key"])
-    size = key.partition("-")[0]
-    known = seen["stat"].partition("-")[0] == size and seen["sha256"] == _sha256(path)
     with suppress(OSError):  # where it cannot be recorded, it is found out again the next time
-        if known:
-            replace_file(record, json.dumps({**seen, "stat": key}).encode())
-        else:
+        if seen["stat"].partition("-")[0] != key.partition("-")[0]:
             record.unlink()
-    return str(seen["key"]) if known else key
+            return key
+        sha256 = _sha256(path)
+        known = seen["key"] if sha256 == seen["sha256"] else sha256[:32]
+        seen |= {"stat": key, "sha256": sha256, "key": known}
+        key = known
+        replace_file(record, json.dumps(seen).encode())
+    return key
 
 
 def confirm_key(path: Path, key: str) -> None:
@@ -210,9 +216,11 @@ class Release:
         folder = self.folder / directory
         found: dict[str, Archive] = {}
         if folder.is_dir():
-            folders = [path for path in folder.iterdir() if path.is_dir()]
+            paths = [path for path in folder.iterdir() if not path.name.startswith(LITTER)]
+            folders = [path for path in paths if path.is_dir()]
             found = {f"{path.name}.tgz": Archive(f"{path.name}.tgz", path) for path in folders}
-            found |= {path.name: Archive(path.name, path) for path in folder.glob("*.tgz")}
+            packed = [path for path in paths if path.suffix == ".tgz"]
+            found |= {path.name: Archive(path.name, path) for path in packed}
         elif (outer := self.folder / f"{directory}.zip").is_file():
             found = _archives_in_zip(outer)
         if not found:
@@ -228,9 +236,13 @@ class Release:
 def _archives_in_zip(outer: Path) -> dict[str, Archive]:
     try:
         with zipfile.ZipFile(outer) as file:
-            members = [name for name in file.namelist() if name.endswith(".tgz")]
-    except zipfile.BadZipFile as error:
+            names = {name.rpartition("/")[2]: name for name in file.namelist()}
+    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
         raise CorpusError(
             "cannot read a zip of the release", where=outer, why=error, fix="download it again"
         ) from error
-    return {Path(name).name: Archive(Path(name).name, outer, name) for name in members}
+    return {
+        name: Archive(name, outer, member)
+        for name, member in names.items()
+        if name.endswith(".tgz") and not name.startswith(LITTER)
+    }

@@ -91,7 +91,8 @@ def _common_prefix(name: str, session: str) -> int:
 
 
 def _named_after(archive: Archive) -> str:
-    return archive.name.removesuffix(".tgz").rpartition("_")[0].rpartition("_")[2]
+    parts = archive.name.removesuffix(".tgz").split("_")
+    return parts[-2] if len(parts) > 1 else parts[0]
 
 
 def _holds(archive: Archive, signals: dict[str, Signal], response: str, session: str) -> bool:

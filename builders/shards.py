@@ -12,8 +12,9 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,7 +70,7 @@ class Job:
     facts : str
         Whatever else decides what is written.
     tables : callable
-        Yields (path, table) with the rows of the shards, each shard's in order.
+        Yields (path, table) with the rows of one shard, in order, then of the next.
     """
 
     name: str
@@ -143,16 +144,22 @@ class ShardCache:
         etag = self._etag(job, keys)
         finals = {path: self._file(path, etag) for path in job.paths}
         partials = {path: final.with_suffix(".partial") for path, final in finals.items()}
+        for partial in partials.values():
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            partial.unlink(missing_ok=True)
         try:
-            with ExitStack() as stack:
-                writers = {}
-                for path, partial in partials.items():
-                    partial.parent.mkdir(parents=True, exist_ok=True)
-                    writers[path] = stack.enter_context(_Writer(partial, job.features))
-                for path, table in tqdm(
-                    job.tables(), desc=f"Building {job.name}", unit=" tables", leave=False, delay=2
-                ):
-                    writers[path].append(table)
+            tables = tqdm(
+                job.tables(), desc=f"Building {job.name}", unit=" tables", leave=False, delay=2
+            )
+            for path, of_shard in groupby(tables, key=itemgetter(0)):
+                if partials[path].exists():
+                    raise ValueError(f"{job.name}: the rows of {path} do not come together")
+                with _Writer(partials[path], job.features) as writer:
+                    for _, table in of_shard:
+                        writer.append(table)
+            for partial in partials.values():
+                if not partial.exists():
+                    _Writer(partial, job.features).close()
             for archive, seen in zip(archives, keys, strict=True):
                 archive.confirm(seen)
             for path, final in finals.items():
@@ -195,6 +202,9 @@ class _Writer:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         try:
             self._flush()
         finally:

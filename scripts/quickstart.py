@@ -1,6 +1,6 @@
-"""A walk through wingert2026, as its authors' notebook takes it, on the release that it is given.
+"""A walk through each corpus whose release it is given, as the authors' notebook takes it.
 
-    WINGERT2026_DATA=<folder with the release> python scripts/quickstart.py
+    WINGERT2026_DATA=<folder> NAT4_DATA=<folder> python scripts/quickstart.py
 
 Nothing is imported but `datasets` and `torch`: the catalogue answers to ``corpus://``.
 """
@@ -15,19 +15,25 @@ from pathlib import Path
 from datasets import Dataset, disable_progress_bars, load_dataset
 from torch.utils.data import DataLoader
 
-CORPUS = str(Path(__file__).parent.parent / "wingert2026")
+REPOSITORY = Path(__file__).parent.parent
+CORPUS, NAT4 = str(REPOSITORY / "wingert2026"), str(REPOSITORY / "nat4")
 
 
 def main() -> None:
     disable_progress_bars()
-    print(f"release: {os.environ.get('WINGERT2026_DATA', '(WINGERT2026_DATA is not set)')}")
-    cells()
-    one_site()
-    two_sites()
-    two_probes()
-    durations()
-    streamed()
-    batch()
+    if "WINGERT2026_DATA" in os.environ:
+        print(f"wingert2026, from {os.environ['WINGERT2026_DATA']}")
+        cells()
+        one_site()
+        two_sites()
+        two_probes()
+        durations()
+        streamed()
+        batch()
+    if "NAT4_DATA" in os.environ:
+        print(f"\nnat4, from {os.environ['NAT4_DATA']}")
+        populations()
+        trials()
 
 
 def title(text: str) -> None:
@@ -97,6 +103,27 @@ def batch() -> None:
     est = load_dataset(CORPUS, "CLT027c", split="est").with_format("torch")
     loaded = next(iter(DataLoader(est.select_columns(["cell_id", "response"]), batch_size=16)))
     print(f"  response: {tuple(loaded['response'].shape)} {loaded['response'].dtype}")
+
+
+def populations() -> None:
+    title('cells: load_dataset("./nat4", "cells")')
+    table = load_dataset(NAT4, "cells", split="cells")
+    for area in ("A1", "PEG"):
+        rows = [row for row in table if row["area"] == area]
+        print(f"  {area}: {len(rows)} cells of {len({row['site'] for row in rows})} sites")
+        for column in ("auditory", "val_match"):
+            counts = Counter(str(row[column]) for row in rows)
+            print(f"    {column:9}", "  ".join(f"{value} {n}" for value, n in counts.most_common()))
+
+
+def trials() -> None:
+    title('records: load_dataset("./nat4", "A1-auditory").with_format("torch")')
+    records = load_dataset(NAT4, "A1-auditory").with_format("torch")
+    for subset, rows in records.items():
+        print(
+            f"  {subset}: {len(rows)} records of {stimuli(rows)} stimuli, "
+            f"{len(rows.unique('cell_id'))} cells; response {tuple(rows[0]['response'].shape)}"
+        )
 
 
 def stimuli(rows: Dataset) -> int:

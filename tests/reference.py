@@ -11,20 +11,23 @@ import io
 import json
 import math
 import tarfile
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 Row = dict[str, Any]
 
 
-def members(archive: Path) -> dict[str, bytes]:
+def members(archive: Path | bytes) -> dict[str, bytes]:
     """Base name without the recording's name -> content, of every file of an archive."""
     found = {}
-    with tarfile.open(archive, "r:gz") as tar:
+    content = archive if isinstance(archive, bytes) else archive.read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as tar:
         for info in tar.getmembers():
             name = info.name.split("/")[-1]
             if info.isfile() and not name.startswith("01."):
@@ -100,4 +103,83 @@ def wingert2026(release: Path) -> Iterator[Row]:
                 }
 
 
-RECORDS = {"wingert2026": wingert2026}
+def nat4(release: Path) -> Iterator[Row]:
+    """Every record of a nat4 release, area by area: those of est, then those of val."""
+    for area in ("A1", "PEG"):
+        with (release / f"{area}_pred_correlation.csv").open(newline="") as file:
+            auditory = {
+                row["cellid"]: row["sig_auditory"] == "True" for row in csv.DictReader(file)
+            }
+        files = members(release / f"{area}_NAT4_ozgf.fs100.ch18.tgz")
+        cells = json.loads(files["resp.json"])["chans"]
+        table = {
+            signal: [list(map(float, line.split(","))) for line in files[signal].decode().split()]
+            for signal in ("resp.csv", "stim.csv", "mask_est.csv")
+        }
+        epochs = files["resp.epoch.csv"]
+        spectrograms = {}
+        for stim in stimuli(epochs):
+            ((_, first, stop),) = trials(epochs, stim, 100)
+            bins = list(zip(*table["stim.csv"][first:stop], strict=True))
+            spectrograms[stim] = np.array(bins).astype("float32")
+
+        def row(cell: str, stim: str, **values: Any) -> Row:
+            return {
+                "stim_id": stim,
+                "stim": stim,
+                "cell_id": cell,
+                "site": cell.split("-")[0],
+                "session": cell.split("-")[0],
+                "area": area,  # noqa: B023
+                "auditory": auditory.get(cell),  # noqa: B023
+                "spectrogram": spectrograms[stim],  # noqa: B023
+                "list_position": cells.index(cell),  # noqa: B023
+                **values,
+            }
+
+        for stim in stimuli(epochs):
+            ((_, first, stop),) = trials(epochs, stim, 100)
+            for column, cell in enumerate(cells):
+                trace = [bins[column] for bins in table["resp.csv"][first:stop]]
+                if not any(map(math.isnan, trace)) and not stim.startswith("STIM_00"):
+                    yield row(cell, stim, subset="est", response=[trace], onsets=None)
+
+        holding = {}
+        for content in site_files(release, area):
+            site = members(content)
+            for cell in json.loads(site["resp.json"])["chans"]:
+                holding[cell] = site
+        for cell in cells:
+            held = [cell] if cell in holding else [each for each in holding if same(cell, each)]
+            if len(held) != 1:
+                continue
+            site = holding[held[0]]
+            with h5py.File(io.BytesIO(site["resp.h5"])) as h5:
+                counts = Counter(math.floor(time * 1000) for time in h5[held[0]][:].tolist())
+            for stim in stimuli(site["resp.epoch.csv"]):
+                occurrences = trials(site["resp.epoch.csv"], stim, 1000)
+                response = [
+                    [sum(counts.get(ms, 0) for ms in range(ten, ten + 10))
+                     for ten in range(first, stop, 10)]
+                    for _, first, stop in occurrences
+                ]  # fmt: skip
+                onsets = [onset for onset, _, _ in occurrences]
+                yield row(cell, stim, subset="val", response=response, onsets=onsets)
+
+
+def site_files(release: Path, area: str) -> list[bytes]:
+    """The archives of an area's sites, from the folder or the zip."""
+    folder = release / f"{area}_single_sites"
+    if folder.is_dir():
+        return [path.read_bytes() for path in folder.iterdir()]
+    with zipfile.ZipFile(f"{folder}.zip") as file:
+        return [file.read(name) for name in file.namelist() if name.endswith(".tgz")]
+
+
+def same(cell: str, other: str) -> bool:
+    """Whether two ids differ in no more than the zeros before their numbers."""
+    one, two = cell.split("-"), other.split("-")
+    return one[0] == two[0] and list(map(int, one[1:])) == list(map(int, two[1:]))
+
+
+RECORDS = {"nat4": nat4, "wingert2026": wingert2026}

@@ -16,6 +16,7 @@ import tarfile
 import textwrap
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import pytest
 from datasets import Features, load_dataset
 
 from builders.errors import CorpusError
+from builders.release import replace_file
 from tests.conftest import REPOSITORY, run_python
 from wingert2026 import Wingert2026
 from wingert2026.synthetic import archives, write_archive
@@ -209,21 +211,23 @@ def kill_while_building(config: str, event: str, ending: str = "", count: int = 
 
 
 @pytest.mark.parametrize(
-    ("event", "ending", "count", "left"),
+    ("event", "ending", "count", "complete"),
     [
-        pytest.param("open", ".tgz", 1, ["partial"] * 2, id="before a byte was read"),
-        pytest.param("open", ".tgz", 2, ["partial"] * 2, id="when all was written"),
-        pytest.param("os.rename", ".partial", 1, ["partial"] * 2, id="before the renaming"),
-        pytest.param("os.rename", ".partial", 2, ["parquet", "partial"], id="amid the renaming"),
+        pytest.param("open", ".tgz", 1, 0, id="before a byte was read"),
+        pytest.param("open", ".tgz", 2, 0, id="when all was written"),
+        pytest.param("os.rename", ".partial", 1, 0, id="before the renaming"),
+        pytest.param("os.rename", ".partial", 2, 1, id="amid the renaming"),
     ],
 )
 def test_what_a_killed_process_leaves_is_not_taken_for_a_shard(
-    own_home: Path, release: Path, event: str, ending: str, count: int, left: list[str]
+    own_home: Path, release: Path, event: str, ending: str, count: int, complete: int
 ) -> None:
     kill_while_building("CLT027c", event, ending, count)
-    assert [path.suffix[1:] for path in shards(own_home)] == left
+    left = {path: path.read_bytes() for path in shards(own_home) if path.suffix == ".parquet"}
+    assert len(left) == complete
     assert load() == truth(archive_of(release))
     assert [path.suffix for path in shards(own_home)] == [".parquet"] * 2
+    assert all(path.read_bytes() == content for path, content in left.items())
 
 
 def test_a_process_may_be_killed_while_it_writes_a_shard(
@@ -333,6 +337,30 @@ def test_the_builder_class_shows_what_a_changed_archive_holds(
     assert after != before
 
 
+def test_the_parquet_loader_shows_what_a_changed_archive_holds(
+    own_home: Path, release: Path
+) -> None:
+    def onsets() -> list[list[float]]:
+        files = "corpus://wingert2026/data/A1/CLT027c/est.parquet"
+        return list(load_dataset("parquet", data_files=files, split="train")["onsets"])
+
+    before = onsets()
+    synthesize_anew(archive_of(release))
+    assert onsets() == list(load_dataset("./wingert2026", "CLT027c", split="est")["onsets"])
+    assert onsets() != before
+
+
+def test_a_stream_ends_in_an_error_when_its_archive_changes(own_home: Path, release: Path) -> None:
+    stream = load_dataset("./wingert2026", "CLT027c", split="est", streaming=True)
+    touch(archive_of(release))
+    assert len(list(stream)) == 3 * len(EST)
+    touch(archive_of(release))
+    assert len(list(stream)) == 3 * len(EST)
+    synthesize_anew(archive_of(release))
+    with pytest.raises(CorpusError, match="call load_dataset again"):
+        list(stream)
+
+
 def test_another_release_folder_is_another_release(
     own_home: Path, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,6 +413,19 @@ def test_a_touched_release_is_not_built_again(
         for file in (archive_of(release), release / "cell_list.csv"):
             renew(file)
         assert built() == before
+
+
+def test_threads_that_replace_a_file_at_once_do_not_meet(tmp_path: Path) -> None:
+    """`datasets` asks for ETags in 16 threads, each of which may record that a file was touched."""
+    path, content = tmp_path / "record.json", b"x" * 100_000
+
+    def write_and_read(_: int) -> bool:
+        replace_file(path, content)
+        return path.read_bytes() == content
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(write_and_read, range(400)))
+    assert list(tmp_path.iterdir()) == [path]
 
 
 # -- What fails ------------------------------------------------------------------------------------

@@ -135,7 +135,7 @@ def test_a_tiled_signal_gives_a_spectrogram_for_each_stimulus(scratch: Path, sto
 )
 def test_a_rasterized_signal_is_channels_by_bins(scratch: Path, suffix: str, data: bytes) -> None:
     head = header("RasterizedSignal", chans=["x", "y"])
-    files = signal("mask", data, head, suffix=suffix)
+    files = response({CELL: SPIKES}) | signal("mask", data, head, suffix=suffix)
     mask = read_one(scratch, files, "mask")
     assert mask.channels == ["x", "y"]
     assert mask.raster().dtype == np.float64

@@ -494,3 +494,26 @@ def test_who_reads_a_file_that_is_replaced_reads_the_old_one(tmp_path: Path) -> 
         assert reader.read() == b"old"
     assert path.read_bytes() == b"new"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_macos_strews_about_is_no_archive(folder: Path) -> None:
+    expected = pack(folder, recording())
+    for name in ("._TST001a_1.tgz", "__MACOSX"):
+        (expected.path.parent / name).mkdir()
+    assert release().archives("recordings") == [expected]
+
+
+def test_a_key_is_never_given_to_another_content(folder: Path) -> None:
+    """Not even where the times of the two agree, as they do when one is restored from a copy."""
+    path = folder / "a.tgz"
+    path.write_bytes(b"old")
+    os.utime(path, ns=(0, 10**9))
+    old = content_key(path)
+    confirm_key(path, old)
+    os.utime(path, ns=(0, 2 * 10**9))
+    assert content_key(path) == old
+    path.write_bytes(b"new")
+    os.utime(path, ns=(0, 10**9))
+    new = content_key(path)
+    assert new != old
+    assert content_key(path) == new

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features, List, Value
 
@@ -104,9 +106,21 @@ class Wingert2026(CorpusBuilder):
         synthesize(folder, scale, seed)
 
     @classmethod
+    def describe(cls, release: Release) -> dict[str, object]:
+        cells = _read_cells(release)
+        areas = Counter(area or UNLABELED for area in cells["area"].to_pylist())
+        return {
+            "cells": len(cells),
+            **{f"cells in {area}": areas[area] for area in (*AREAS, UNLABELED)},
+            "sites": len(cells["site"].unique()),
+            "sessions": len(cells["session"].unique()),
+            "archives": len(release.archives("recordings")),
+        }
+
+    @classmethod
     def jobs(cls, release: Release) -> list[Job]:
         path = release.file("cell_list.csv")
-        cells = read_cells(path, PUBLISHED, cell_id="cellid", site="siteid")
+        cells = _read_cells(release)
         sessions = cells["session"].unique().to_pylist()
         jobs = [cells_job(cells, CELLS, hashlib.sha256(path.read_bytes()).hexdigest())]
         for name in sessions:
@@ -115,3 +129,8 @@ class Wingert2026(CorpusBuilder):
             session = SessionJobs(release, "recordings", name, sessions, described, subset_of)
             jobs += [session.records(RECORDS), session.stimuli(STIMULI, BANDS, PARTS)]
         return jobs
+
+
+def _read_cells(release: Release) -> pa.Table:
+    path = release.file("cell_list.csv")
+    return read_cells(path, PUBLISHED, cell_id="cellid", site="siteid")

@@ -1,0 +1,273 @@
+"""nat4: what is particular to it, in the order in which data meet it.
+
+Pennington & David, PLoS Comput Biol 2023, doi:10.1371/journal.pcbi.1011110: single units of ferret
+auditory cortex (A1, PEG) listening to 593 natural sounds of 1 s.
+
+The estimation responses are those of one population recording per area. The validation responses
+are those of the sites' own recordings, trial by trial: the population has but their average.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Features, Value
+from numpy.typing import NDArray
+
+from builders import schema
+from builders.builder import CorpusBuilder, CorpusConfig, Scale, record_globs
+from builders.nems import broken
+from builders.records import RasterSpool, bin_width, record_tables
+from builders.release import Archive, Release
+from builders.schema import CELL_ID, SUBSETS, matrices, table
+from builders.sessions import candidates
+from builders.shards import Job
+from nat4.population import PUBLISHED, Area, match_cells, read_area
+
+AREAS = ("A1", "PEG")
+AUDITORY = {"auditory": Value("bool")}
+MATCH = {"has_val": Value("bool"), "val_match": Value("string")}
+RECORDS = Features({**schema.RECORDS, **AUDITORY})
+STIMULI = Features(schema.STIMULI)
+BANDS = 18
+
+
+def subset_of(stim: str) -> str:
+    """Validation sounds are the ``STIM_00cat...``; all others are for estimation."""
+    return "val" if stim.startswith("STIM_00") else "est"
+
+
+def of_subset(stimuli: list[str], subset: str) -> list[str]:
+    return [stim for stim in stimuli if subset_of(stim) == subset]
+
+
+def _columns(stim: str) -> dict[str, str]:
+    return {"stim_id": stim, "stim": stim, "subset": subset_of(stim)}
+
+
+def _est_job(area: Area) -> Job:
+    """All sites' estimation records, in one pass over the population recording."""
+    shards = {site: f"data/{area.name}/{site}/est.parquet" for site in area.sites}
+
+    def tables() -> Iterator[tuple[str, pa.Table]]:
+        response = area.signal("resp")
+        if bin_width(response) != 1:
+            raise broken(response.archive, response.member, f"fs is {response.fs:g}, expected 100")
+        rows = {cell: row for row, cell in enumerate(response.channels)}
+        cells = {site: area.of_site(site) for site in shards}
+        spool = RasterSpool(
+            {site: [rows[cell] for cell in of["cell_id"].to_pylist()] for site, of in cells.items()}
+        )
+        partial: dict[str, NDArray[np.bool_]] = {}
+        seen = set()
+        for stim, values in response.windows(of_subset(response.stimuli(), "est")):
+            if stim in seen or len(values) != len(rows):
+                why = f"{stim} stands there twice, or not for all {len(rows)} cells"
+                raise broken(response.archive, response.member, why)
+            seen.add(stim)
+            spool.add(stim, values)
+            missing = ~np.isfinite(values)
+            if (missing.any(axis=1) & ~missing.all(axis=1)).any():
+                partial[stim] = missing
+        _check_partial(area, partial)
+        for site, path in shards.items():
+            for of_site in spool.tables(site, cells[site], _columns, RECORDS):
+                yield path, of_site
+
+    facts = json.dumps(area.listed.select(list(PUBLISHED)).to_pylist())
+    paths = tuple(shards.values())
+    return Job(f"{area.name}-est", paths, RECORDS, lambda: [area.archive()], facts, tables)
+
+
+def _check_partial(area: Area, partial: dict[str, NDArray[np.bool_]]) -> None:
+    """A trace that is missing in part is no record if `mask_est` leaves out what is missing."""
+    if not partial:
+        return
+    signal = area.signal("mask_est")
+    for stim, mask in signal.windows(list(partial)):
+        if mask.shape not in (partial[stim].shape, partial[stim][:1].shape):
+            why = f"{stim} has shape {mask.shape}, in resp {partial[stim].shape}"
+            raise broken(signal.archive, signal.member, why)
+        missing = partial[stim] & ~partial[stim].all(axis=1, keepdims=True)
+        unexplained = (missing & (mask != 0)).any(axis=1)
+        if unexplained.any():
+            response = area.signal("resp")
+            cell = response.channels[int(np.argmax(unexplained))]
+            why = f"{cell} has no values in a part of {stim}, and mask_est does not leave it out"
+            raise broken(response.archive, response.member, why)
+
+
+def _val_job(area: Area, site: str) -> Job:
+    """A site's validation records, from its own recording."""
+    path = f"data/{area.name}/{site}/val.parquet"
+
+    def tables() -> Iterator[tuple[str, pa.Table]]:
+        response = area.site_response(site, data=("resp",))
+        cells = area.of_site(site)
+        found = match_cells(cells["cell_id"].to_pylist(), response.channels)
+        held = cells.filter(pc.is_in(cells["cell_id"], pa.array(list(found), pa.string())))
+        channels = [found[cell][0] for cell in held["cell_id"].to_pylist()]
+        stimuli = of_subset(response.stimuli(), "val")
+        for of_site in record_tables(response, held, channels, stimuli, _columns, RECORDS):
+            yield path, of_site
+
+    def archives() -> list[Archive]:
+        return [area.archive(), *candidates(area.site_archives(), site, area.sites)]
+
+    in_site = pc.starts_with(area.listed["cellid"], f"{site}-")
+    facts = json.dumps(area.listed.filter(in_site).select(list(PUBLISHED)).to_pylist())
+    return Job(f"{area.name}-{site}-val", (path,), RECORDS, archives, facts, tables)
+
+
+def _cells_job(areas: list[Area]) -> Job:
+    """The cells of all populations, with all columns of the lists and how they were matched."""
+    listed = pa.concat_tables(
+        [area.listed.slice(0, 0) for area in areas], promote_options="default"
+    )
+    others = Features.from_arrow_schema(listed.schema)
+    features = Features({**CELL_ID, **AUDITORY, **MATCH, **others})
+
+    def tables() -> Iterator[tuple[str, pa.Table]]:
+        for area in areas:
+            cells, matches = area.cells(), area.matches()
+            how = [matches.get(cell, (None, None))[1] for cell in cells["cell_id"].to_pylist()]
+            columns = dict(zip(cells.column_names, cells, strict=True))
+            columns |= {name: [None] * len(cells) for name in others if name not in columns}
+            columns |= {"auditory": cells["sig_auditory"], "val_match": how}
+            columns |= {"has_val": [match is not None for match in how]}
+            yield "cells.parquet", table(columns, features)
+
+    def archives() -> list[Archive]:
+        return [archive for area in areas for archive in (area.archive(), *area.site_archives())]
+
+    facts = json.dumps([area.listed.to_pylist() for area in areas])
+    return Job("cells", ("cells.parquet",), features, archives, facts, tables)
+
+
+def _stimuli_job(areas: list[Area]) -> Job:
+    """Each sound once, from the first population that has it."""
+
+    def tables() -> Iterator[tuple[str, pa.Table]]:
+        rows: dict[str, pa.Table] = {}
+        for area in areas:
+            stimulus = area.signal("stim")
+            # The population has the validation sounds once, averaged: their number of trials is
+            # that of a site's recording.
+            epochs = {"est": stimulus, "val": area.site_response(area.sites[0])}
+            for stim, values in stimulus.windows(sorted(set(stimulus.stimuli()).difference(rows))):
+                if len(values) != BANDS:
+                    why = f"{stim} has {len(values)} bands, expected {BANDS}"
+                    raise broken(stimulus.archive, stimulus.member, why)
+                trials = epochs[subset_of(stim)]
+                columns = {
+                    **{key: [value] for key, value in _columns(stim).items()},
+                    "session": [None],
+                    "spectrogram": matrices([values.astype(np.float32)]),
+                    "dt_ms": [1000 / stimulus.fs],
+                    "n_trials": [len(trials.trials(stim).onsets) if stim in trials.epochs else 0],
+                }
+                rows[stim] = table(columns, STIMULI)
+        for stim in sorted(rows):
+            yield f"stimuli/{subset_of(stim)}.parquet", rows[stim]
+
+    def archives() -> list[Archive]:
+        return [
+            archive
+            for area in areas
+            for archive in (
+                area.archive(),
+                *candidates(area.site_archives(), area.sites[0], area.sites),
+            )
+        ]
+
+    paths = tuple(f"stimuli/{subset}.parquet" for subset in SUBSETS)
+    return Job("stimuli", paths, STIMULI, archives, "", tables)
+
+
+def _configs() -> list[CorpusConfig]:
+    every = record_globs()
+    auditory = [["auditory", "==", True]]
+    with (files("nat4") / "sites.csv").open(encoding="utf-8") as file:
+        sites = [row["siteid"] for row in csv.DictReader(file)]
+    return [
+        CorpusConfig("cells", globs={"cells": ("cells.parquet",)}),
+        CorpusConfig("all", globs=every),
+        *(CorpusConfig(area, globs=record_globs(area=area)) for area in AREAS),
+        *(
+            CorpusConfig(f"{area}-auditory", globs=record_globs(area=area), filters=auditory)
+            for area in AREAS
+        ),
+        *(CorpusConfig(subset, globs={subset: every[subset]}) for subset in SUBSETS),
+        CorpusConfig("stimuli", globs={each: (f"stimuli/{each}.parquet",) for each in SUBSETS}),
+        *(CorpusConfig(site, globs=record_globs(site=site)) for site in sites),
+    ]
+
+
+class Nat4(CorpusBuilder):
+    """`Nat4("A1")`; see `builders.builder.CorpusBuilder`."""
+
+    corpus = "nat4"
+    source = "https://doi.org/10.5281/zenodo.8044773"
+    card: ClassVar = {
+        "pretty_name": "NAT4: ferret auditory cortex, 1 s natural sounds",
+        "license": "cc-by-4.0",
+        "tags": ["neuroscience", "auditory-cortex", "electrophysiology", "spike-trains", "ferret"],
+        "size_categories": ["100K<n<1M"],
+    }
+    BUILDER_CONFIGS: ClassVar = _configs()
+    DEFAULT_CONFIG_NAME = "all"
+
+    @classmethod
+    def synthesize(cls, folder: Path, scale: Scale, seed: int) -> None:
+        from nat4.synthetic import synthesize
+
+        synthesize(folder, scale, seed)
+
+    @classmethod
+    def describe(cls, release: Release) -> dict[str, object]:
+        facts: dict[str, object] = {}
+        for area in [read_area(release, name) for name in AREAS]:
+            cells, matches = area.cells(), area.matches()
+            auditory = Counter(cells["sig_auditory"].to_pylist())
+            how = Counter(way for _, way in matches.values())
+            stimuli = area.signal("resp").stimuli()
+            absent = {
+                site: sorted(set(of_subset(stimuli, "val")).difference(epochs))
+                for site in area.sites
+                for epochs in [area.site_response(site).epochs]
+            }
+            facts |= {
+                f"{area.name} cells": len(cells),
+                f"{area.name} cells that are auditory, are not, are not said to be": (
+                    f"{auditory[True]}, {auditory[False]}, {auditory[None]}"
+                ),
+                f"{area.name} estimation and validation sounds": (
+                    f"{len(of_subset(stimuli, 'est'))} and {len(of_subset(stimuli, 'val'))}"
+                ),
+                f"{area.name} cells found in the site files by their exact id": how["exact"],
+                f"{area.name} cells found by site, electrode and unit number": how["number"],
+                f"{area.name} cells without validation data": len(cells) - len(matches),
+                **{
+                    f"{area.name} validation sounds that {site} was not presented": ", ".join(names)
+                    for site, names in absent.items()
+                    if names
+                },
+            }
+        return facts
+
+    @classmethod
+    def jobs(cls, release: Release) -> list[Job]:
+        areas = [read_area(release, name) for name in AREAS]
+        jobs = [_cells_job(areas), _stimuli_job(areas)]
+        for area in areas:
+            jobs += [_est_job(area), *(_val_job(area, site) for site in area.sites)]
+        return jobs

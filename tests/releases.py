@@ -1,0 +1,75 @@
+"""Copies of a release to spoil: members rewritten, files put out of place."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import pytest
+from datasets import load_dataset
+
+from builders.errors import CorpusError
+
+Change = Callable[[str, bytes], bytes | None]
+
+
+def copy_release(source: Path, folder: Path) -> Path:
+    """A copy whose archives are links until they are rewritten."""
+    for path in source.rglob("*"):
+        target = folder / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".csv":
+            shutil.copy(path, target)
+        elif path.is_file():
+            target.symlink_to(path)
+    return folder
+
+
+def rewrite(archive: Path, change: Change) -> None:
+    """Pass each member through `change`: its base name and content to its new content, or None."""
+    old = archive.read_bytes()
+    archive.unlink()
+    with (
+        tarfile.open(fileobj=io.BytesIO(old)) as source,
+        tarfile.open(archive, "w:gz", compresslevel=1) as target,
+    ):
+        for info in source:
+            file = source.extractfile(info)
+            content = change(info.name.split("/")[-1], file.read() if file else b"")
+            if content is not None:
+                info.size = len(content)
+                target.addfile(info, io.BytesIO(content))
+
+
+def change_member(archive: Path, ending: str, change: Callable[[bytes], bytes | None]) -> None:
+    """`rewrite` for the one member whose name ends so."""
+    rewrite(
+        archive,
+        lambda name, data: (
+            change(data) if name.endswith(ending) and not name.startswith("01.") else data
+        ),
+    )
+
+
+def change_h5(content: bytes, change: Callable[[h5py.File], None]) -> bytes:
+    file = io.BytesIO(content)
+    with h5py.File(file, "r+") as h5:
+        change(h5)
+    return file.getvalue()
+
+
+def no_shard(own_home: Path) -> bool:
+    shards = own_home / "builders" / "shards"
+    return not [path for path in shards.rglob("*") if path.suffix in (".parquet", ".partial")]
+
+
+def refused(corpus: str, config: str, *words: str) -> None:
+    """Loading fails with a `CorpusError` that says all of these words."""
+    with pytest.raises(CorpusError) as caught:
+        load_dataset(f"./{corpus}", config)
+    for word in words:
+        assert word in str(caught.value)
