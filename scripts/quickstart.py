@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from pathlib import Path
+from textwrap import fill
 
 from datasets import Dataset, disable_progress_bars, load_dataset
 from torch.utils.data import DataLoader
@@ -94,7 +95,7 @@ def streamed() -> None:
     title('a streamed record: load_dataset("./wingert2026", "A1", split="est", streaming=True)')
     record = next(iter(load_dataset(CORPUS, "A1", split="est", streaming=True)))
     response = record.pop("response")
-    print(f"  {record}")
+    print(fill(str(record), 100, initial_indent="  ", subsequent_indent="   "))
     print(f"  response: {len(response)} x {len(response[0])}, {sum(map(sum, response)):.0f} spikes")
 
 
