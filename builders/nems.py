@@ -12,7 +12,6 @@ The layout is that of the format's writer (NEMS0, `nems0/recording.py` and `nems
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import tarfile
@@ -28,6 +27,7 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+from isal import igzip_lib
 from numpy.typing import NDArray
 
 from builders.binning import Floats, Ints, Trials, find_trials, spike_bins
@@ -37,12 +37,14 @@ from builders.release import Archive
 # The spelling of a signal's type has changed with the package's name; its end has not.
 SIGNAL_TYPES = ("PointProcess", "TiledSignal", "RasterizedSignal")
 DATA_FILES, SIDECARS = ("h5", "csv"), ("json", "epoch.csv")
+GZIP_BLOCK, TAR_BLOCK = 1 << 16, 1 << 20  # bytes
 CSV_BLOCK = 8 << 20  # bytes; a row of the widest raster has 21,000
 BAD_ARCHIVE = (
     OSError,
     EOFError,
     tarfile.TarError,
     zipfile.BadZipFile,
+    igzip_lib.IsalError,
     zlib.error,
     RuntimeError,  # a zip that asks for a password
     NotImplementedError,  # a method of compression that Python's zip reader lacks
@@ -184,14 +186,14 @@ class Signal:
                 raise broken(self.archive, self.member, why)
             yield raster
             return
-        buffered = io.BufferedReader(content, CSV_BLOCK)  # type: ignore[type-var]
+        buffered = io.BufferedReader(content, TAR_BLOCK)  # type: ignore[type-var]
         width = buffered.peek().partition(b"\n")[0].count(b",") + 1
         if self.channels and width not in (1, len(self.channels)):  # 1: a mask for all of them
             why = f"{width} columns, but {len(self.channels)} channels"
             raise broken(self.archive, self.member, why)
         try:
             for batch in _open_csv(buffered, width):
-                yield np.stack([column.to_numpy(zero_copy_only=False) for column in batch.columns])
+                yield np.stack([column.to_numpy() for column in batch.columns])
         except pa.ArrowInvalid as error:
             raise broken(self.archive, self.member, error) from error
 
@@ -278,9 +280,32 @@ def _reading(archive: Archive) -> Iterator[_Place]:
         yield place
     except CorpusError:
         raise
-    except BAD_ARCHIVE as error:
+    except BAD_ARCHIVE as error:  # type: ignore[misc]
         why = f"the archive is damaged or incomplete: {error or type(error).__name__}"
         raise broken(archive, f"at or after {place.member}", why) from error
+
+
+class _Inflated(io.RawIOBase):
+    """What a gzip stream holds, checked against the checksum at its end.
+
+    ISA-L inflates a raster of 1.9 GB five times faster than zlib does. Its own file object keeps
+    what it has when it comes upon damage; this one gives it first, so that the error can say where.
+    """
+
+    def __init__(self, packed: IO[bytes]) -> None:
+        self._packed = packed
+        self._stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._stream.eof:
+            more = b""
+            if self._stream.needs_input and not (more := self._packed.read(GZIP_BLOCK)):
+                raise EOFError("it ends before the end of its gzip stream")
+            if content := self._stream.decompress(more, size):
+                return bytes(content)
+        if (self._stream.unused_data + self._packed.read(GZIP_BLOCK)).strip(b"\0"):
+            raise EOFError("something follows the end of its gzip stream")
+        return b""
 
 
 def _members(archive: Archive, place: _Place) -> Iterator[tuple[str, IO[bytes]]]:
@@ -292,23 +317,27 @@ def _members(archive: Archive, place: _Place) -> Iterator[tuple[str, IO[bytes]]]
                 with path.open("rb") as file:
                     yield path.name, file
         return
-    with archive.open() as packed, gzip.GzipFile(fileobj=packed) as stream:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
+    with archive.open() as packed:
+        stream = _Inflated(packed)
+        # With tarfile's own small blocks, most of the time would go into joining them.
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=TAR_BLOCK) as tar:
             for info in tar:
                 place.member = info.name.rpartition("/")[2]
                 content = tar.extractfile(info) if info.isfile() and info.size else None
                 if content is not None and not place.member.startswith("01."):
                     yield place.member, content
-        while stream.read(1 << 20):  # to the gzip trailer, where the checksum is
+        while stream.read(TAR_BLOCK):  # to the gzip trailer, where the checksum is
             pass
 
 
-def _open_csv(content: IO[bytes], n_channels: int) -> pyarrow.csv.CSVStreamingReader:
+def _open_csv(content: IO[bytes], width: int) -> pyarrow.csv.CSVStreamingReader:
     """Read a raster, one row per bin and one column per channel, block by block."""
-    names = [str(channel) for channel in range(n_channels)]
+    names = [str(channel) for channel in range(width)]
     return pyarrow.csv.open_csv(
         content,
-        read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=CSV_BLOCK),
+        read_options=pyarrow.csv.ReadOptions(
+            column_names=names, block_size=CSV_BLOCK, use_threads=False
+        ),
         parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=False),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.float64()), null_values=[]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -77,7 +78,7 @@ def record_tables(
         meta = cells.take(pa.array(cell))
         yield table(
             {
-                **{key: [columns[i][key] for i in stim] for key in columns[0]},
+                **_of_stimuli(columns, stim),
                 **{name: meta[name] for name in meta.column_names},
                 "response": ragged(counted, n_trials[stim]),
                 "onsets": ragged(pa.array(onsets[trial]), n_trials[stim]),
@@ -173,12 +174,12 @@ class RasterSpool:
         self._groups = groups
         self._packed: dict[str, dict[str, tuple[int, bytes]]] = {group: {} for group in groups}
 
-    def add(self, stim: str, values: NDArray[np.float64]) -> None:
+    def add(self, stim: str, values: NDArray[np.floating[Any]]) -> None:
         """Add the only window of a stimulus, (C, T)."""
+        values = values.astype(np.float32)
         for group, rows in self._groups.items():
-            size = len(rows) * values.shape[1] * 4
-            content = values[rows].astype(np.float32).tobytes()
-            self._packed[group][stim] = size, pa.compress(content, "zstd", asbytes=True)
+            content = values[rows]
+            self._packed[group][stim] = content.nbytes, pa.compress(content, "lz4", asbytes=True)
 
     def tables(
         self,
@@ -205,26 +206,32 @@ class RasterSpool:
         packed = self._packed[group]
         stimuli = sorted(packed) if len(cells) else []
         for some in _row_groups(np.array([packed[stim][0] for stim in stimuli], np.int64)):
-            traces, stim_of, cell_of = [], [], []
+            traces, n_bins, stim_of, cell_of = [], [], [], []
             for i in range(some.start, some.stop):
                 size, content = packed[stimuli[i]]
-                values = np.frombuffer(pa.decompress(content, size, "zstd"), np.float32)
+                values = np.frombuffer(pa.decompress(content, size, "lz4"), np.float32)
                 values = values.reshape(len(cells), -1)
                 complete = np.flatnonzero(np.isfinite(values).all(axis=1))
-                traces += list(values[complete])
-                stim_of += [i] * len(complete)
-                cell_of += complete.tolist()
-            if not traces:
-                continue
-            columns = [stim_columns(stimuli[i]) for i in stim_of]
-            meta = cells.take(pa.array(cell_of))
-            trains = ragged(pa.array(np.concatenate(traces)), np.array([len(t) for t in traces]))
+                traces.append(values[complete].reshape(-1))
+                n_bins.append(np.full(len(complete), values.shape[1]))
+                stim_of.append(np.full(len(complete), i))
+                cell_of.append(complete)
+            rows, cell = np.concatenate(stim_of), np.concatenate(cell_of)
+            meta = cells.take(pa.array(cell))
+            trains = ragged(pa.array(np.concatenate(traces)), np.concatenate(n_bins))
             yield table(
                 {
-                    **{key: [each[key] for each in columns] for key in columns[0]},
+                    **_of_stimuli([stim_columns(stim) for stim in stimuli], rows),
                     **{name: meta[name] for name in meta.column_names},
-                    "response": ragged(trains, np.ones(len(traces), np.int64)),
-                    "onsets": [None] * len(traces),
+                    "response": ragged(trains, np.ones(len(rows), np.int64)),
+                    "onsets": [None] * len(rows),
                 },
                 features,
             )
+
+
+def _of_stimuli(columns: list[dict[str, str]], rows: Ints) -> dict[str, pa.Array]:
+    """Columns that describe stimuli, for rows that name their stimuli by number."""
+    return {
+        key: pa.array([each[key] for each in columns]).take(pa.array(rows)) for key in columns[0]
+    }

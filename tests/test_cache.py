@@ -497,7 +497,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_behind(own_home: Path, relea
 def spy(code: str) -> list[str]:
     """Names of the files of the release that a script opens."""
     report = 'print("\\n>>>" + json.dumps(opened))'
-    out = run_python(SPY + textwrap.dedent(code) + report)
+    out = run_python(SPY + textwrap.dedent(code) + report, USE_TORCH="0")
     found: list[str] = json.loads(out.rpartition(">>>")[2])
     return found
 
