@@ -57,7 +57,7 @@ class CorpusBuilder(Parquet):
     """A corpus as a `datasets` builder: ``Wingert2026("A1")``.
 
     A corpus sets the class attributes, and implements `jobs`. The first of its `BUILDER_CONFIGS`
-    is one that needs no archive: whatever config is loaded, `datasets` resolves the first one too.
+    is the one that needs least: whatever config is loaded, `datasets` resolves the first one too.
     An entry point in the group ``builders.corpora`` makes the corpus known. Its shards come from
     ``corpus://<corpus>/``, so that builder class, `load_dataset` and the Hub read the same bytes.
 

@@ -30,13 +30,12 @@ def _card(corpus: type[CorpusBuilder], base: str) -> str:
     path = card_path(corpus)
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     body = text.split("---\n", 2)[2] if text.startswith("---\n") else text
-    metadata = {**corpus.card, "configs": [_config(corpus, each, base) for each in _named(corpus)]}
+    metadata = {
+        **corpus.card,
+        "configs": [_config(corpus, each, base) for each in corpus.BUILDER_CONFIGS],
+    }
     header = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=120)
     return f"---\n{header}---\n{body}"
-
-
-def _named(corpus: type[CorpusBuilder]) -> list[Any]:
-    return list(corpus.BUILDER_CONFIGS)
 
 
 def _config(corpus: type[CorpusBuilder], config: Any, base: str) -> dict[str, Any]:

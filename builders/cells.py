@@ -32,6 +32,9 @@ def read_cells(path: Path, published: dict[str, Any], cell_id: str, site: str) -
         In the file's order: the columns of `builders.schema.CELL_ID`, then those of `published`.
     """
     cells = read_table(path, published, cell_id)
+    if None in (sites := cells[site].to_pylist()):
+        cell = cells[cell_id][sites.index(None)]
+        raise CorpusError("cannot read the cell list", where=path, why=f"{cell} has no {site}")
     parts = id_columns(cells[cell_id].to_pylist())
     parts |= {"site": cells[site], "area": cells["area"]}
     columns = dict(zip(cells.column_names, cells, strict=True))
@@ -49,9 +52,7 @@ def id_columns(ids: list[str]) -> dict[str, pa.Array]:
     }
 
 
-def read_table(
-    path: Path, published: dict[str, Any], cell_id: str, *, others: bool = False
-) -> pa.Table:
+def read_table(path: Path, published: dict[str, Any], cell_id: str) -> pa.Table:
     """A CSV with one row per cell and a header.
 
     Parameters
@@ -63,8 +64,6 @@ def read_table(
         ``"[ 1.0e-03 -2.0e-03\\n ...]"``; the numbers are parsed and nothing is evaluated.
     cell_id : str
         The column that holds the cell's id.
-    others : bool
-        Whether to read all other columns too, and infer their types.
 
     Raises
     ------
@@ -80,15 +79,17 @@ def read_table(
     try:
         with path.open(newline="", encoding="utf-8") as file:
             header = next(csv.reader(file), [])
-        if missing := [name for name in types if name not in header]:
-            why = f"no column {', '.join(missing)}"
+        counts = Counter(header)
+        if odd := [name for name in types if counts[name] != 1]:
+            missing = [name for name in odd if not counts[name]]
+            why = f"no column {', '.join(missing)}" if missing else f"twice: {', '.join(odd)}"
             raise CorpusError("cannot read the cell list", where=path, why=why, fix=fix)
         table = pyarrow.csv.read_csv(
             path,
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=read_as,
-                include_columns=[name for name in header if name] if others else list(types),
+                include_columns=list(types),
                 null_values=["", "nan", "NaN"],
                 strings_can_be_null=True,
             ),
@@ -101,6 +102,18 @@ def read_table(
         raise CorpusError("cannot read the cell list", where=path, why=error, fix=fix) from error
     _check_ids(path, table[cell_id].to_pylist())
     return table
+
+
+def read_texts(path: Path) -> pa.Table:
+    """All columns of a table that `read_table` has read, as texts; null where there is none."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        names = [name for name in rows.fieldnames or () if name]
+        texts = [[row[name] or None for name in names] for row in rows]
+    columns = zip(*texts, strict=True) if texts else [() for _ in names]
+    return pa.table(
+        {name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)}
+    )
 
 
 def _parse_arrays(path: Path, texts: pa.ChunkedArray) -> pa.Array:

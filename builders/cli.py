@@ -57,9 +57,9 @@ def card(
 
 
 def main() -> None:
-    """Run the command line; a `CorpusError` becomes a message and exit code 1."""
+    """Run the command line; what a user or a file did wrong becomes a message and exit code 1."""
     try:
         app()
-    except CorpusError as error:
+    except (CorpusError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -90,7 +91,8 @@ class CorpusFileSystem(AbstractFileSystem):
             return {"name": path, "size": 0, "type": "directory"}
         file = repository.cache.find(job, inside)
         size = file.stat().st_size if file else UNKNOWN_SIZE
-        return {**entry, "size": size, "ETag": self._check(path, repository.cache.etag(job), etag)}
+        self._check(path, repository.cache, job, etag)
+        return {**entry, "size": size, "ETag": etag or repository.cache.etag(job)}
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """As of any file system, but a name that does not exist is an error that says so."""
@@ -123,17 +125,19 @@ class CorpusFileSystem(AbstractFileSystem):
         if (job := repository.jobs.get(inside)) is None:
             self._explain(path)
             raise CorpusError(f"cannot open corpus://{path}", why="it is a folder")
-        self._check(path, repository.cache.etag(job), etag)
-        return repository.cache.shard(job, inside).open("rb")
+        self._check(path, repository.cache, job, etag)
+        try:
+            return repository.cache.shard(job, inside).open("rb")
+        except FileNotFoundError:  # another process has just replaced it by another version
+            return repository.cache.shard(job, inside).open("rb")
 
-    def _check(self, path: str, etag: str, pinned: str) -> str:
-        if pinned and pinned != etag:
+    def _check(self, path: str, cache: ShardCache, job: Job, etag: str) -> None:
+        if etag and not cache.is_pinned(job, etag):
             raise CorpusError(
                 f"cannot read corpus://{path}",
                 why="the release, or the code that reads it, has changed since it was listed",
                 fix="call load_dataset again",
             )
-        return etag
 
     def _explain(self, pattern: str) -> None:
         """Raise for the first part of a path or a glob that names nothing."""
@@ -166,10 +170,13 @@ def _repository(corpus: str) -> Repository:
     builder = find_corpus(corpus)
     release = builder.release()
     # What is listed depends on the files at the top of the release, and on the names below it.
-    stats = [(entry, entry.stat()) for entry in sorted(release.folder.iterdir())]
-    stamp = tuple((entry.name, stat.st_size, stat.st_mtime_ns) for entry, stat in stats)
+    stamp = []
+    for entry in sorted(release.folder.iterdir()):
+        with suppress(OSError):  # a link that leads nowhere, a file that has just gone
+            stat = entry.stat()
+            stamp.append((entry.name, stat.st_size, stat.st_mtime_ns))
     with _LOCK:
-        return _read_repository(corpus, str(release.folder), home(), stamp)
+        return _read_repository(corpus, str(release.folder), home(), tuple(stamp))
 
 
 @lru_cache(maxsize=8)

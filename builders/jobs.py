@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +13,7 @@ from datasets import Features
 from builders.nems import Signal
 from builders.records import presented, record_tables, stimulus_tables
 from builders.release import Archive, Release
-from builders.schema import SUBSETS, table
+from builders.schema import SUBSETS, of_subset, subset_of, table
 from builders.sessions import candidates, read_session
 from builders.shards import Job
 
@@ -47,8 +46,6 @@ class SessionJobs:
         All sessions of the cell list.
     cells : pyarrow.Table
         The session's cells, in the list's order: the columns of its records that describe a cell.
-    subset_of : callable
-        From an epoch name to ``est`` or ``val``.
     """
 
     release: Release
@@ -56,7 +53,6 @@ class SessionJobs:
     session: str
     listed: Sequence[str]
     cells: pa.Table
-    subset_of: Callable[[str], str]
 
     def records(self, features: Features) -> Job:
         """``data/<area>/<site>/<subset>.parquet``, from the signal ``resp``."""
@@ -79,7 +75,7 @@ class SessionJobs:
                     response,
                     cells,
                     cells["cell_id"].to_pylist(),
-                    self._of_subset(response.stimuli(), subset),
+                    of_subset(response.stimuli(), subset),
                     self._columns,
                     features,
                 ):
@@ -87,7 +83,7 @@ class SessionJobs:
 
         facts = json.dumps(described)
         name = f"{self.session}-records"
-        return Job(name, tuple(shards), features, lambda: self._candidates, facts, tables)
+        return Job(name, tuple(shards), features, self._archives, facts, tables)
 
     def stimuli(self, features: Features, bands: int, parts: Mapping[str, int]) -> Job:
         """``stimuli/<session>/<subset>-<part>-of-<parts>.parquet``, from the signal ``stim``."""
@@ -100,7 +96,7 @@ class SessionJobs:
         def tables() -> Iterator[tuple[str, pa.Table]]:
             stimulus = self._signal("stim")
             for path, (subset, part) in shards.items():
-                names = self._of_subset(presented(stimulus), subset)
+                names = of_subset(presented(stimulus), subset)
                 start, stop = (len(names) * i // parts[subset] for i in (part, part + 1))
                 for row in stimulus_tables(
                     stimulus, names[start:stop], self._columns, bands, features
@@ -108,19 +104,13 @@ class SessionJobs:
                     yield path, row
 
         name = f"{self.session}-stimuli"
-        return Job(name, tuple(shards), features, lambda: self._candidates, "", tables)
+        return Job(name, tuple(shards), features, self._archives, "", tables)
 
     def _columns(self, stim: str) -> dict[str, str]:
-        stim_id, subset = f"{self.session}/{stim}", self.subset_of(stim)
+        stim_id, subset = f"{self.session}/{stim}", subset_of(stim)
         return {"stim_id": stim_id, "stim": stim, "subset": subset, "session": self.session}
 
-    def _of_subset(self, stimuli: list[str], subset: str) -> list[str]:
-        return [stim for stim in stimuli if self.subset_of(stim) == subset]
-
-    @cached_property
-    def _candidates(self) -> list[Archive]:
-        # Once: a session that is found elsewhere while its shards are built becomes a candidate
-        # there, and what these shards are pinned to must not change under their reader.
+    def _archives(self) -> list[Archive]:
         return candidates(self.release.archives(self.directory), self.session, self.listed)
 
     def _signal(self, name: str) -> Signal:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import tarfile
 import zipfile
 import zlib
@@ -30,11 +31,12 @@ import pyarrow.csv
 from isal import igzip_lib
 from numpy.typing import NDArray
 
-from builders.binning import Floats, Ints, Trials, find_trials, spike_bins
+from builders.binning import MAX_BINS, Floats, Ints, Trials, find_trials, spike_bins
 from builders.errors import CorpusError
 from builders.release import Archive
 
 # The spelling of a signal's type has changed with the package's name; its end has not.
+LATER_VIEW = re.compile(r"\d\d\.")
 SIGNAL_TYPES = ("PointProcess", "TiledSignal", "RasterizedSignal")
 DATA_FILES, SIDECARS = ("h5", "csv"), ("json", "epoch.csv")
 GZIP_BLOCK, TAR_BLOCK = 1 << 16, 1 << 20  # bytes
@@ -65,6 +67,8 @@ class Signal:
         One of `SIGNAL_TYPES`.
     fs : float
         Samples (bins) per second.
+    n_bins : int
+        Length of the recording.
     channels : list of str
         Names of the channels, the cell ids of a response; empty where the release has none.
     epochs : dict of str to ((n,) float64, (n,) float64)
@@ -77,6 +81,7 @@ class Signal:
     member: str
     kind: str
     fs: float
+    n_bins: int
     channels: list[str]
     epochs: dict[str, tuple[Floats, Floats]]
     data: bytes = field(repr=False)
@@ -86,12 +91,24 @@ class Signal:
         return sorted(name for name in self.epochs if name.startswith("STIM_"))
 
     def trials(self, epoch: str) -> Trials:
-        """The occurrences of an epoch on the bin grid; see `builders.binning.find_trials`."""
+        """The occurrences of an epoch on the bin grid; see `builders.binning.find_trials`.
+
+        Raises
+        ------
+        CorpusError
+            If there is no such epoch, its bounds are none, or it ends after the recording.
+        """
+        member = self.member.rpartition(".")[0] + ".epoch.csv"
         try:
-            return find_trials(*self.epochs[epoch], self.fs)
-        except ValueError as error:
-            member = self.member.rpartition(".")[0] + ".epoch.csv"
-            raise broken(self.archive, member, f"{epoch}: {error}") from error
+            trials = find_trials(*self.epochs[epoch], self.fs)
+        except (KeyError, ValueError) as error:
+            why = "no such epoch" if isinstance(error, KeyError) else error
+            raise broken(self.archive, member, f"{epoch}: {why}") from error
+        stop = int((trials.first + trials.n_bins).max())
+        if stop > self.n_bins:
+            why = f"{epoch} ends at bin {stop}, the recording at bin {self.n_bins}"
+            raise broken(self.archive, member, why)
+        return trials
 
     def spike_times(self) -> dict[str, Floats]:
         """Spike times of each cell, in the order of `channels`.
@@ -297,23 +314,26 @@ class _Inflated(io.RawIOBase):
         self._stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
 
     def read(self, size: int = -1) -> bytes:
-        while not self._stream.eof:
+        while True:
             more = b""
-            if self._stream.needs_input and not (more := self._packed.read(GZIP_BLOCK)):
+            if self._stream.eof:
+                more = self._stream.unused_data + self._packed.read(GZIP_BLOCK)
+                if not more.strip(b"\0"):
+                    return b""
+                # Another stream follows: they hold one content together.
+                self._stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+            elif self._stream.needs_input and not (more := self._packed.read(GZIP_BLOCK)):
                 raise EOFError("it ends before the end of its gzip stream")
             if content := self._stream.decompress(more, size):
                 return bytes(content)
-        if (self._stream.unused_data + self._packed.read(GZIP_BLOCK)).strip(b"\0"):
-            raise EOFError("something follows the end of its gzip stream")
-        return b""
 
 
 def _members(archive: Archive, place: _Place) -> Iterator[tuple[str, IO[bytes]]]:
-    """Base name and content of each file, but empty ones and a signal's later views (``01.``)."""
+    """Base name and content of each file, but empty ones and later views of a signal."""
     if archive.path.is_dir():
         for path in archive.files():
             place.member = path.name
-            if path.stat().st_size and not path.name.startswith("01."):
+            if path.stat().st_size and not LATER_VIEW.match(path.name):
                 with path.open("rb") as file:
                     yield path.name, file
         return
@@ -324,7 +344,7 @@ def _members(archive: Archive, place: _Place) -> Iterator[tuple[str, IO[bytes]]]
             for info in tar:
                 place.member = info.name.rpartition("/")[2]
                 content = tar.extractfile(info) if info.isfile() and info.size else None
-                if content is not None and not place.member.startswith("01."):
+                if content is not None and not LATER_VIEW.match(place.member):
                     yield place.member, content
         while stream.read(TAR_BLOCK):  # to the gzip trailer, where the checksum is
             pass
@@ -365,7 +385,17 @@ def _signal(archive: Archive, member: str, files: dict[str, bytes]) -> Signal:
         raise broken(archive, f"{base}.json", f"unknown signal_type {spelled}")
     epochs = _epochs(archive, f"{base}.epoch.csv", files["epoch.csv"])
     channels = [str(channel) for channel in header.get("chans") or ()]
-    return Signal(archive, member, kind, float(header["fs"]), channels, epochs, files["data"])
+    fs, n_bins = float(header["fs"]), _length(archive, f"{base}.json", header)
+    return Signal(archive, member, kind, fs, n_bins, channels, epochs, files["data"])
+
+
+def _length(archive: Archive, member: str, header: dict[str, Any]) -> int:
+    """End of the last segment, ``[[0, ntimes]]``, in bins; without segments there is no limit."""
+    segments = header.get("segments")
+    try:
+        return MAX_BINS if segments is None else max(int(stop) for _, stop in segments)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise broken(archive, member, f"segments is {segments}") from error
 
 
 def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:

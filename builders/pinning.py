@@ -16,33 +16,31 @@ from typing import Any
 from datasets import BuilderConfig
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.fingerprint import Hasher
+from fsspec.core import url_to_fs
 
 SCHEME = "corpus://"
 
 _create_config_id = BuilderConfig.create_config_id
 
 
-def pin(url: str, etag: str) -> str:
-    """``corpus://<corpus>/<path>`` pinned to a content; any other URL as it is."""
+def _pin(url: str) -> str:
+    """``corpus://<corpus>/<path>`` pinned to its content; any other URL as it is."""
     corpus, slash, path = url.removeprefix(SCHEME).partition("/")
     if not url.startswith(SCHEME) or "@" in corpus:
         return url
-    return f"{SCHEME}{corpus}@{etag}{slash}{path}"
+    filesystem, inside = url_to_fs(url)
+    return f"{SCHEME}{corpus}@{filesystem.info(inside)['ETag']}{slash}{path}"
 
 
 def _pin_and_create_config_id(self: BuilderConfig, *args: Any, **kwargs: Any) -> str:
     config_id = str(_create_config_id(self, *args, **kwargs))
     if not isinstance(self.data_files, DataFilesDict):
         return config_id
+    if not any(url.startswith(SCHEME) for files in self.data_files.values() for url in files):
+        return config_id
     pinned = DataFilesDict()
     for split, files in self.data_files.items():
-        urls = [
-            pin(url, metadata[0]) if metadata else url
-            for url, metadata in zip(files, files.origin_metadata, strict=True)
-        ]
-        pinned[split] = DataFilesList(urls, files.origin_metadata)
-    if pinned == self.data_files:
-        return config_id
+        pinned[split] = DataFilesList([_pin(url) for url in files], files.origin_metadata)
     self.data_files = pinned
     return f"{config_id}-{Hasher.hash(dict(pinned))}"
 

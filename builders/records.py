@@ -38,7 +38,7 @@ def record_tables(
     stimuli : list of str
         Epoch names, in the order in which their records are wanted.
     stim_columns : callable
-        From an epoch name to the columns ``stim_id``, ``stim``, ``subset`` and ``session``.
+        From an epoch name to the columns that describe a stimulus.
     features : Features
         Of the records.
 
@@ -47,7 +47,8 @@ def record_tables(
     pyarrow.Table
         One row group: all cells of the first stimulus, then of the second, and so on. Where the
         recording's bins are finer than `BIN_SECONDS`, those of a trial are summed from its first
-        one on, and a last few that do not fill a bin are left out.
+        one on, and the trial's length is rounded to whole bins. T may differ by one between the
+        trials of a record, where an onset lies half-way between two bins.
     """
     trials = [response.trials(stim) for stim in stimuli]
     n_trials = np.array([len(each.onsets) for each in trials], np.int64)
@@ -55,7 +56,7 @@ def record_tables(
         return
     width = bin_width(response)
     first = np.concatenate([each.first for each in trials])
-    n_bins = np.concatenate([each.n_bins for each in trials]) // width
+    n_bins = np.rint(np.concatenate([each.n_bins for each in trials]) / width).astype(np.int64)
     onsets = np.concatenate([each.onsets for each in trials])
     columns = [stim_columns(stim) for stim in stimuli]
     # The trains of all cells end to end on one long time line, so that the spikes of any set of
@@ -120,7 +121,7 @@ def stimulus_tables(
     stimuli : list of str
         Epoch names, in the order in which their rows are wanted.
     stim_columns : callable
-        From an epoch name to the columns ``stim_id``, ``stim``, ``subset`` and ``session``.
+        From an epoch name to the columns that describe a stimulus.
     bands : int
         Number of frequency bands that every spectrogram has.
     features : Features

@@ -21,6 +21,9 @@ import platformdirs
 
 from builders.errors import CorpusError
 
+#: What is recorded of a file of the release.
+RECORDED = ("path", "stat", "sha256", "key")
+
 #: How the names begin of what macOS strews about: ``._CLT027c.tgz``, ``__MACOSX``.
 LITTER = (".", "__")
 
@@ -48,11 +51,11 @@ def content_key(path: Path) -> str:
     key = _stat_key(path)
     record = _record(path)
     try:
-        seen = json.loads(record.read_bytes())
-    except (OSError, ValueError):
+        seen = {name: str(json.loads(record.read_bytes())[name]) for name in RECORDED}
+    except (OSError, ValueError, TypeError, KeyError):
         return key
     if seen["stat"] == key:
-        return str(seen["key"])
+        return seen["key"]
     with suppress(OSError):  # where it cannot be recorded, it is found out again the next time
         if seen["stat"].partition("-")[0] != key.partition("-")[0]:
             record.unlink()
@@ -205,7 +208,8 @@ class Release:
     def archive(self, name: str) -> Archive:
         """One recording archive at the top of the release, packed or unpacked."""
         folder = self.folder / name.removesuffix(".tgz")
-        return Archive(name, folder if folder.is_dir() else self.file(name))
+        unpacked = folder.is_dir() and not (self.folder / name).exists()
+        return Archive(name, folder if unpacked else self.file(name))
 
     def archives(self, directory: str) -> list[Archive]:
         """The recording archives in one directory of the release, sorted by name.

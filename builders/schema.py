@@ -18,6 +18,17 @@ from numpy.typing import NDArray
 #: The subsets, estimation and validation; also the names of the splits.
 SUBSETS = ("est", "val")
 
+
+def subset_of(stim: str) -> str:
+    """The laboratory's convention: validation sounds are ``STIM_00...``, all others estimation."""
+    return "val" if stim.startswith("STIM_00") else "est"
+
+
+def of_subset(stimuli: list[str], subset: str) -> list[str]:
+    """The stimuli that belong to a subset, in the same order."""
+    return [stim for stim in stimuli if subset_of(stim) == subset]
+
+
 #: Width of the bins of every response and spectrogram.
 BIN_SECONDS = 0.01
 

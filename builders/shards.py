@@ -109,6 +109,15 @@ class ShardCache:
         """Changes when, and only when, the content of the job's shards may. Opens no archive."""
         return self._etag(job, [archive.keys() for archive in job.archives()])
 
+    def is_pinned(self, job: Job, etag: str) -> bool:
+        """Whether the content is the one that had this ETag when it was listed.
+
+        A session that is found in an archive of another name becomes known to be there while its
+        first shard is built: it then has one archive more than when it was listed.
+        """
+        keys = [archive.keys() for archive in job.archives()]
+        return etag in (self._etag(job, keys), self._etag(job, keys[:-1]))
+
     def find(self, job: Job, path: str) -> Path | None:
         """The shard's file, if it has been built."""
         file = self._file(path, self.etag(job))

@@ -28,10 +28,10 @@ from builders.builder import CorpusBuilder, CorpusConfig, Scale, record_globs
 from builders.nems import broken
 from builders.records import RasterSpool, bin_width, record_tables
 from builders.release import Archive, Release
-from builders.schema import CELL_ID, SUBSETS, matrices, table
+from builders.schema import CELL_ID, SUBSETS, matrices, of_subset, subset_of, table
 from builders.sessions import candidates
 from builders.shards import Job
-from nat4.population import PUBLISHED, Area, match_cells, read_area
+from nat4.population import PUBLISHED, Area, column_type, match_cells, read_area
 
 AREAS = ("A1", "PEG")
 AUDITORY = {"auditory": Value("bool")}
@@ -39,15 +39,6 @@ MATCH = {"has_val": Value("bool"), "val_match": Value("string")}
 RECORDS = Features({**schema.RECORDS, **AUDITORY})
 STIMULI = Features(schema.STIMULI)
 BANDS = 18
-
-
-def subset_of(stim: str) -> str:
-    """Validation sounds are the ``STIM_00cat...``; all others are for estimation."""
-    return "val" if stim.startswith("STIM_00") else "est"
-
-
-def of_subset(stimuli: list[str], subset: str) -> list[str]:
-    return [stim for stim in stimuli if subset_of(stim) == subset]
 
 
 def _columns(stim: str) -> dict[str, str]:
@@ -130,20 +121,24 @@ def _val_job(area: Area, site: str) -> Job:
 
 def _cells_job(areas: list[Area]) -> Job:
     """The cells of all populations, with all columns of the lists and how they were matched."""
-    listed = pa.concat_tables(
-        [area.listed.slice(0, 0) for area in areas], promote_options="default"
-    )
-    others = Features.from_arrow_schema(listed.schema)
+    published = [area.published() for area in areas]
+    names = list(dict.fromkeys(name for each in published for name in each.column_names))
+    types = {
+        name: column_type([each[name] for each in published if name in each.column_names])
+        for name in names
+    }
+    others = Features.from_arrow_schema(pa.schema(types.items()))
     features = Features({**CELL_ID, **AUDITORY, **MATCH, **others})
 
     def tables() -> Iterator[tuple[str, pa.Table]]:
-        for area in areas:
+        for area, listed in zip(areas, published, strict=True):
             cells, matches = area.cells(), area.matches()
             how = [matches.get(cell, (None, None))[1] for cell in cells["cell_id"].to_pylist()]
             columns = dict(zip(cells.column_names, cells, strict=True))
-            columns |= {name: [None] * len(cells) for name in others if name not in columns}
-            columns |= {"auditory": cells["sig_auditory"], "val_match": how}
-            columns |= {"has_val": [match is not None for match in how]}
+            rows = listed.take(area.rows(cells["cell_id"].to_pylist()))
+            columns |= {name: [None] * len(cells) for name in names}
+            columns |= {name: rows[name].cast(types[name]) for name in rows.column_names}
+            columns |= {"has_val": [match is not None for match in how], "val_match": how}
             yield "cells.parquet", table(columns, features)
 
     def archives() -> list[Archive]:
@@ -160,34 +155,28 @@ def _stimuli_job(areas: list[Area]) -> Job:
         rows: dict[str, pa.Table] = {}
         for area in areas:
             stimulus = area.signal("stim")
-            # The population has the validation sounds once, averaged: their number of trials is
-            # that of a site's recording.
-            epochs = {"est": stimulus, "val": area.site_response(area.sites[0])}
             for stim, values in stimulus.windows(sorted(set(stimulus.stimuli()).difference(rows))):
                 if len(values) != BANDS:
                     why = f"{stim} has {len(values)} bands, expected {BANDS}"
                     raise broken(stimulus.archive, stimulus.member, why)
-                trials = epochs[subset_of(stim)]
+                # The population has the validation sounds once, averaged: how often they were
+                # presented, the sites' own recordings say.
+                of_sites = (area.site_response(site) for site in area.sites)
+                sources = [stimulus] if subset_of(stim) == "est" else of_sites
+                epochs = next((source for source in sources if stim in source.epochs), None)
                 columns = {
                     **{key: [value] for key, value in _columns(stim).items()},
                     "session": [None],
                     "spectrogram": matrices([values.astype(np.float32)]),
                     "dt_ms": [1000 / stimulus.fs],
-                    "n_trials": [len(trials.trials(stim).onsets) if stim in trials.epochs else 0],
+                    "n_trials": [len(epochs.trials(stim).onsets) if epochs else 0],
                 }
                 rows[stim] = table(columns, STIMULI)
         for stim in sorted(rows):
             yield f"stimuli/{subset_of(stim)}.parquet", rows[stim]
 
     def archives() -> list[Archive]:
-        return [
-            archive
-            for area in areas
-            for archive in (
-                area.archive(),
-                *candidates(area.site_archives(), area.sites[0], area.sites),
-            )
-        ]
+        return [archive for area in areas for archive in (area.archive(), *area.site_archives())]
 
     paths = tuple(f"stimuli/{subset}.parquet" for subset in SUBSETS)
     return Job("stimuli", paths, STIMULI, archives, "", tables)
@@ -237,7 +226,7 @@ class Nat4(CorpusBuilder):
         facts: dict[str, object] = {}
         for area in [read_area(release, name) for name in AREAS]:
             cells, matches = area.cells(), area.matches()
-            auditory = Counter(cells["sig_auditory"].to_pylist())
+            auditory = Counter(cells["auditory"].to_pylist())
             how = Counter(way for _, way in matches.values())
             stimuli = area.signal("resp").stimuli()
             absent = {

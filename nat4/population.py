@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -11,15 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Value
 
-from builders.cells import id_columns, read_table
+from builders.cells import id_columns, read_table, read_texts
 from builders.errors import CorpusError
 from builders.nems import Signal, broken, read_signals
 from builders.release import Archive, Release
 from builders.schema import CELL_ID, parse_cell_id
 from builders.sessions import read_session
 
-#: The columns of `<area>_pred_correlation.csv` that are known; all others are kept as they are.
+#: The columns of `<area>_pred_correlation.csv` that are known; all are kept in `cells`.
 PUBLISHED = {"cellid": Value("string"), "sig_auditory": Value("bool")}
+#: The names that `cells` uses for itself.
+RESERVED = {*CELL_ID, "auditory", "has_val", "val_match"}
 
 
 @lru_cache(maxsize=4)
@@ -30,11 +33,24 @@ def _side_cars(archive: Archive, keys: tuple[str, ...]) -> dict[str, Signal]:
 
 @dataclass(frozen=True)
 class Area:
-    """One area: its population recording, and its sites' recordings."""
+    """One area: its population recording, and its sites' recordings.
+
+    Attributes
+    ----------
+    release : Release
+        Where they are.
+    name : str
+        ``A1`` or ``PEG``.
+    listed : pyarrow.Table
+        The columns of ``<area>_pred_correlation.csv`` that are known.
+    texts : pyarrow.Table
+        All its columns, as text.
+    """
 
     release: Release
     name: str
-    listed: pa.Table  # <area>_pred_correlation.csv
+    listed: pa.Table
+    texts: pa.Table
 
     @cached_property
     def sites(self) -> list[str]:
@@ -62,7 +78,6 @@ class Area:
     def cells(self) -> pa.Table:
         """The cells of the population, in its order, with what the list says of them."""
         ids = self.signal("resp").channels
-        rows = {cell: row for row, cell in enumerate(self.listed["cellid"].to_pylist())}
         if unlisted := sorted({cell.partition("-")[0] for cell in ids}.difference(self.sites)):
             raise CorpusError(
                 "the population recording and the list of cells disagree",
@@ -72,15 +87,25 @@ class Area:
             )
         columns = id_columns(ids)
         columns |= {"site": columns["session"], "area": pa.array([self.name] * len(ids))}
-        listed = self.listed.take(pa.array([rows.get(cell) for cell in ids], pa.int64()))
-        columns |= dict(zip(listed.column_names, listed, strict=True))
-        return pa.table({**{name: columns[name] for name in CELL_ID}, **columns})
+        columns |= {"auditory": self.listed["sig_auditory"].take(self.rows(ids))}
+        return pa.table({name: columns[name] for name in (*CELL_ID, "auditory")})
+
+    def rows(self, cells: list[str]) -> pa.Array:
+        """The rows of `listed` that say something of these cells; null where none does."""
+        rows = {cell: row for row, cell in enumerate(self.listed["cellid"].to_pylist())}
+        return pa.array([rows.get(cell) for cell in cells], pa.int64())
+
+    def published(self) -> pa.Table:
+        """The list's columns as text, under their names; ``published_`` before one that we use."""
+        names = [
+            f"published_{name}" if name in RESERVED else name for name in self.texts.column_names
+        ]
+        return self.texts.rename_columns(names)
 
     def of_site(self, site: str) -> pa.Table:
         """The cells of one site: the columns of its records that describe a cell."""
         cells = self.cells()
-        of_site = cells.filter(pc.equal(cells["site"], site))
-        return of_site.select([*CELL_ID]).append_column("auditory", of_site["sig_auditory"])
+        return cells.filter(pc.equal(cells["site"], site))
 
     def matches(self) -> dict[str, tuple[str, str]]:
         """`match_cells` of all sites."""
@@ -134,4 +159,14 @@ def match_cells(cells: list[str], held: list[str]) -> dict[str, tuple[str, str]]
 def read_area(release: Release, name: str) -> Area:
     """An area, from its list of cells; opens no archive."""
     path = release.file(f"{name}_pred_correlation.csv")
-    return Area(release, name, read_table(path, PUBLISHED, "cellid", others=True))
+    return Area(release, name, read_table(path, PUBLISHED, "cellid"), read_texts(path))
+
+
+def column_type(columns: list[pa.ChunkedArray]) -> pa.DataType:
+    """What all texts of these columns can be read as: numbers, flags, or nothing but text."""
+    for type_ in (pa.float64(), pa.bool_()):
+        with suppress(pa.ArrowInvalid):
+            for column in columns:
+                column.cast(type_)
+            return type_
+    return pa.string()

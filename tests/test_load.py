@@ -435,3 +435,17 @@ def test_without_the_release_the_error_says_where_to_get_it(home: Path) -> None:
         assert "WINGERT2026_DATA" in message
         assert "https://doi.org/10.5281/zenodo.18331549" in message
     assert "no/such/folder" in found[1][1]
+
+
+def test_what_others_load_is_left_alone(home: Path, tmp_path: Path) -> None:
+    """In a process that has loaded one of ours: a folder of files, some of which do not count."""
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("x\n1\n")
+    for name in ("notes.md", "z.foo"):
+        (tmp_path / name).write_text("nothing\n")
+    code = f"""
+    from datasets import load_dataset
+    load_dataset("./wingert2026", "cells")
+    print(len(load_dataset({str(tmp_path)!r}, split="train")))
+    """
+    assert run_python(code).split()[-1] == "2"

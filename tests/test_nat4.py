@@ -343,3 +343,36 @@ def test_estimation_sound_that_stands_twice_in_the_population(release: Path) -> 
     archive = release / f"A1_{POPULATION}"
     change_member(archive, ".resp.epoch.csv", twice)
     refused("A1", archive.name, ".resp.csv", "stands there twice")
+
+
+def test_unknown_columns_of_the_lists_are_kept_whatever_they_hold(release: Path) -> None:
+    """One that has a name of ours, one whose type differs between the areas, one of dates."""
+    for area, number in (("A1", "1.5"), ("PEG", "n/a")):
+        path = release / f"{area}_pred_correlation.csv"
+        header, *lines = path.read_text().splitlines()
+        added = [f"{line},deep,{number},2019-04-01,7" for line in lines]
+        path.write_text("\n".join([f"{header},area,odd,when,unit", *added]) + "\n")
+    cells = load("cells", "cells")
+    listed = [row for row in cells if row["cellid"]]
+    assert {row["published_area"] for row in listed} == {"deep"}
+    assert {(row["area"], row["odd"]) for row in listed} == {("A1", "1.5"), ("PEG", "n/a")}
+    assert {row["when"] for row in listed} == {"2019-04-01"}
+    assert {row["published_unit"] for row in listed} == {7.0}
+    assert len(set(cells["unit"])) > 1
+    assert set(load("A1", "est").unique("area")) == {"A1"}
+
+
+def test_number_of_trials_is_that_of_a_site_that_was_presented_the_sound(release: Path) -> None:
+    sites = sorted(path.name.split("_")[1] for path in (release / "A1_single_sites").iterdir())
+    archive = site_archive(release, sites[0])
+    epochs = members(archive)["resp.epoch.csv"].decode()
+    gone = next(word for line in epochs.splitlines() for word in line.split(",") if "STIM_" in word)
+    change_member(archive, ".epoch.csv", lambda data: data.replace(gone.encode(), b"other"))
+    (row,) = [row for row in load("stimuli", "val") if row["stim"] == gone]
+    assert row["n_trials"] in (19, 20)
+
+
+def test_mask_without_the_epoch_that_is_asked_for(release: Path) -> None:
+    archive = release / f"PEG_{POPULATION}"
+    change_member(archive, ".mask_est.epoch.csv", lambda data: data.replace(b"STIM_", b"STEM_"))
+    refused("PEG", archive.name, "mask_est.epoch.csv", "no such epoch")

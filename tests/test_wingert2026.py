@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import shutil
 import tarfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -310,7 +312,7 @@ def test_a_flipped_bit_is_noticed_by_the_archives_own_checksum(release: Path) ->
     packed = gzip.compress(bytes(plain), 1)
     archive.unlink()
     archive.write_bytes(packed[:-8] + bytes([packed[-8] ^ 1]) + packed[-7:])
-    refused("CLT027c", archive.name, "CRC")
+    refused("CLT027c", archive.name, "hecksum")
 
 
 def test_cell_listed_by_the_archive_but_without_spike_times(release: Path) -> None:
@@ -320,3 +322,67 @@ def test_cell_listed_by_the_archive_but_without_spike_times(release: Path) -> No
     archive = archive_of(release, "CLT027c")
     change_member(archive, ".resp.h5", lambda data: change_h5(data, remove))
     refused("CLT027c", archive.name, "resp.h5")
+
+
+def test_epochs_past_the_end_of_the_recording(release: Path, own_home: Path) -> None:
+    archive = archive_of(release, "CLT027c")
+    shorter = partial(re.sub, rb'"segments": \[\[0, \d+\]\]', b'"segments": [[0, 900]]')
+    change_member(archive, ".resp.json", shorter)
+    refused("CLT027c", archive.name, ".resp.epoch.csv", "STIM_", "the recording at bin 900")
+    assert no_shard(own_home)
+
+
+@pytest.mark.parametrize("prefix", ["01.", "02.", "17."])
+def test_later_views_of_a_signal_are_ignored(release: Path, prefix: str) -> None:
+    wanted = load("CLT027c", "est")[:]
+    archive = archive_of(release, "CLT027c")
+    content = archive.read_bytes()
+    archive.unlink()
+    with (
+        tarfile.open(fileobj=io.BytesIO(content)) as source,
+        tarfile.open(archive, "w:gz", compresslevel=1) as target,
+    ):
+        for info in source:
+            file = source.extractfile(info)
+            target.addfile(info, io.BytesIO(file.read() if file else b""))
+        for name in ("resp.h5", "resp.json", "resp.epoch.csv"):
+            info = tarfile.TarInfo(f"CLT027c/{prefix}CLT027c.{name}")
+            info.size = 5
+            target.addfile(info, io.BytesIO(b"wrong"))
+    assert load("CLT027c", "est")[:] == wanted
+
+
+def test_a_cell_without_a_site(release: Path) -> None:
+    path = release / "cell_list.csv"
+    path.write_text(path.read_text().replace(",CLT027c,", ",,", 1))
+    refused("cells", "cell_list.csv", "CLT027c-", "has no siteid")
+
+
+def test_a_column_that_stands_twice(release: Path) -> None:
+    path = release / "cell_list.csv"
+    path.write_text(path.read_text().replace("iso,", "area,", 1))
+    refused("cells", "cell_list.csv", "no column iso")
+    path.write_text(path.read_text().replace("superficial,", "superficial,iso,iso,", 1))
+    refused("cells", "cell_list.csv", "twice")
+
+
+def test_links_that_lead_nowhere_do_no_harm(release: Path) -> None:
+    (release / "wav").symlink_to(release / "nowhere")
+    assert len(load("CLT027c", "est")) == 180
+
+
+def test_swapped_archive_whose_content_changes_is_noticed(release: Path) -> None:
+    one, other = archive_of(release, "CLT027c"), archive_of(release, "CLT050c")
+    contents = one.read_bytes(), other.read_bytes()
+    for path, content in zip((other, one), contents, strict=True):
+        path.unlink()
+        path.write_bytes(content)
+    assert sum(map(sum, load("CLT027c", "est")[0]["response"])) > 0
+
+    def silence(h5: h5py.File) -> None:
+        for cell in list(h5):
+            del h5[cell]
+            h5[cell] = np.zeros(0)
+
+    change_member(other, ".resp.h5", lambda data: change_h5(data, silence))
+    assert sum(map(sum, load("CLT027c", "est")[0]["response"])) == 0

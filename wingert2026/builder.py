@@ -61,11 +61,6 @@ BANDS = 32
 PARTS = {"est": 4, "val": 1}
 
 
-def subset_of(stim: str) -> str:
-    """Validation sounds are the ``STIM_00seq...``; all others are for estimation."""
-    return "val" if stim.startswith("STIM_00") else "est"
-
-
 def _configs() -> list[CorpusConfig]:
     cohort = merge_globs(record_globs(area="A1"), record_globs(area="PEG"))
     probes = merge_globs(record_globs(site="SLJ032a"), record_globs(site="SLJ032a-B"))
@@ -126,7 +121,7 @@ class Wingert2026(CorpusBuilder):
         for name in sessions:
             of_session = cells.filter(pc.equal(cells["session"], name))
             described = of_session.select([*CELL_ID, *OF_CELL])
-            session = SessionJobs(release, "recordings", name, sessions, described, subset_of)
+            session = SessionJobs(release, "recordings", name, sessions, described)
             jobs += [session.records(RECORDS), session.stimuli(STIMULI, BANDS, PARTS)]
         return jobs
 
