@@ -203,16 +203,16 @@ class Signal:
                 raise broken(self.archive, self.member, why)
             yield raster
             return
-        buffered = io.BufferedReader(content, TAR_BLOCK)  # type: ignore[type-var]
-        width = buffered.peek().partition(b"\n")[0].count(b",") + 1
-        if self.channels and width not in (1, len(self.channels)):  # 1: a mask for all of them
-            why = f"{width} columns, but {len(self.channels)} channels"
-            raise broken(self.archive, self.member, why)
-        try:
-            for batch in _open_csv(buffered, width):
-                yield np.stack([column.to_numpy() for column in batch.columns])
-        except pa.ArrowInvalid as error:
-            raise broken(self.archive, self.member, error) from error
+        for text in _whole_lines(content):
+            width = text[: text.find(b"\n")].count(b",") + 1
+            if self.channels and width not in (1, len(self.channels)):  # 1: a mask for all of them
+                why = f"{width} columns, but {len(self.channels)} channels"
+                raise broken(self.archive, self.member, why)
+            try:
+                columns = _parse_csv(text, width).columns
+            except pa.ArrowInvalid as error:
+                raise broken(self.archive, self.member, error) from error
+            yield np.stack([column.to_numpy() for column in columns])
 
     def _expect(self, kind: str) -> None:
         if self.kind != kind:
@@ -350,14 +350,27 @@ def _members(archive: Archive, place: _Place) -> Iterator[tuple[str, IO[bytes]]]
             pass
 
 
-def _open_csv(content: IO[bytes], width: int) -> pyarrow.csv.CSVStreamingReader:
-    """Read a raster, one row per bin and one column per channel, block by block."""
+def _whole_lines(content: IO[bytes]) -> Iterator[bytes]:
+    """A text in blocks of about `CSV_BLOCK` that end where a line ends.
+
+    pyarrow's own streaming reader reads ahead of its caller, by more than a laptop has to spare.
+    """
+    rest = b""
+    while block := content.read(CSV_BLOCK):
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield rest + block[:end]
+        rest = block[end:] if end else rest + block
+    if rest:
+        yield rest
+
+
+def _parse_csv(text: bytes, width: int) -> pa.Table:
+    """A part of a raster, one row per bin and one column per channel."""
     names = [str(channel) for channel in range(width)]
-    return pyarrow.csv.open_csv(
-        content,
-        read_options=pyarrow.csv.ReadOptions(
-            column_names=names, block_size=CSV_BLOCK, use_threads=False
-        ),
+    return pyarrow.csv.read_csv(
+        pa.BufferReader(text),
+        read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=len(text) + 1),
         parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=False),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.float64()), null_values=[]
