@@ -14,10 +14,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,29 +24,17 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-from isal import igzip_lib
 from numpy.typing import NDArray
 
 from builders.binning import MAX_BINS, Floats, Ints, Trials, find_trials, spike_bins
 from builders.errors import CorpusError
+from builders.members import broken, members, reading
 from builders.release import Archive
 
 # The spelling of a signal's type has changed with the package's name; its end has not.
-LATER_VIEW = re.compile(r"\d\d\.")
 SIGNAL_TYPES = ("PointProcess", "TiledSignal", "RasterizedSignal")
 DATA_FILES, SIDECARS = ("h5", "csv"), ("json", "epoch.csv")
-GZIP_BLOCK, TAR_BLOCK = 1 << 16, 1 << 20  # bytes
 CSV_BLOCK = 8 << 20  # bytes; a row of the widest raster has 21,000
-BAD_ARCHIVE = (
-    OSError,
-    EOFError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    igzip_lib.IsalError,
-    zlib.error,
-    RuntimeError,  # a zip that asks for a password
-    NotImplementedError,  # a method of compression that Python's zip reader lacks
-)
 
 
 @dataclass
@@ -164,8 +148,8 @@ class Signal:
         asked for it.
         """
         self._expect("RasterizedSignal")
-        with _reading(self.archive) as place:
-            for member, content in _members(self.archive, place):
+        with reading(self.archive) as place:
+            for member, content in members(self.archive, place):
                 if member == self.member:
                     yield from self._blocks(content)
                     return
@@ -258,96 +242,19 @@ def read_signals(archive: Archive, data: Collection[str] = ()) -> dict[str, Sign
         If the archive is damaged or incomplete, or lacks a signal that `data` names.
     """
     files: dict[str, dict[str, bytes]] = {}
-    members: dict[str, str] = {}
-    with _reading(archive) as place:
-        for member, content in _members(archive, place):
+    names: dict[str, str] = {}
+    with reading(archive) as place:
+        for member, content in members(archive, place):
             signal, suffix = _split_name(member)
             if suffix in DATA_FILES:
-                members[signal] = member
+                names[signal] = member
                 files.setdefault(signal, {})["data"] = content.read() if signal in data else b""
             elif suffix in SIDECARS:
                 files.setdefault(signal, {})[suffix] = content.read()
     for signal in data:
-        if signal not in members:
+        if signal not in names:
             raise broken(archive, f"*.{signal}.h5 or .csv", f"the archive has no signal {signal!r}")
-    return {signal: _signal(archive, member, files[signal]) for signal, member in members.items()}
-
-
-def broken(archive: Archive, member: str, why: object) -> CorpusError:
-    """The error for what is wrong inside an archive."""
-    return CorpusError(
-        "cannot read a recording",
-        where=f"{archive}: {member}",
-        why=why,
-        fix="compare the archive with the published one; where they differ, download it again",
-    )
-
-
-class _Place:
-    """Where in an archive the reading is."""
-
-    member = "the archive itself"
-
-
-@contextmanager
-def _reading(archive: Archive) -> Iterator[_Place]:
-    """Turn what can go wrong with an archive into an error that says where."""
-    place = _Place()
-    try:
-        yield place
-    except CorpusError:
-        raise
-    except BAD_ARCHIVE as error:  # type: ignore[misc]
-        why = f"the archive is damaged or incomplete: {error or type(error).__name__}"
-        raise broken(archive, f"at or after {place.member}", why) from error
-
-
-class _Inflated(io.RawIOBase):
-    """What a gzip stream holds, checked against the checksum at its end.
-
-    ISA-L inflates a raster of 1.9 GB five times faster than zlib does. Its own file object keeps
-    what it has when it comes upon damage; this one gives it first, so that the error can say where.
-    """
-
-    def __init__(self, packed: IO[bytes]) -> None:
-        self._packed = packed
-        self._stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
-
-    def read(self, size: int = -1) -> bytes:
-        while True:
-            more = b""
-            if self._stream.eof:
-                more = self._stream.unused_data + self._packed.read(GZIP_BLOCK)
-                if not more.strip(b"\0"):
-                    return b""
-                # Another stream follows: they hold one content together.
-                self._stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
-            elif self._stream.needs_input and not (more := self._packed.read(GZIP_BLOCK)):
-                raise EOFError("it ends before the end of its gzip stream")
-            if content := self._stream.decompress(more, size):
-                return bytes(content)
-
-
-def _members(archive: Archive, place: _Place) -> Iterator[tuple[str, IO[bytes]]]:
-    """Base name and content of each file, but empty ones and later views of a signal."""
-    if archive.path.is_dir():
-        for path in archive.files():
-            place.member = path.name
-            if path.stat().st_size and not LATER_VIEW.match(path.name):
-                with path.open("rb") as file:
-                    yield path.name, file
-        return
-    with archive.open() as packed:
-        stream = _Inflated(packed)
-        # With tarfile's own small blocks, most of the time would go into joining them.
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=TAR_BLOCK) as tar:
-            for info in tar:
-                place.member = info.name.rpartition("/")[2]
-                content = tar.extractfile(info) if info.isfile() and info.size else None
-                if content is not None and not LATER_VIEW.match(place.member):
-                    yield place.member, content
-        while stream.read(TAR_BLOCK):  # to the gzip trailer, where the checksum is
-            pass
+    return {signal: _signal(archive, member, files[signal]) for signal, member in names.items()}
 
 
 def _whole_lines(content: IO[bytes]) -> Iterator[bytes]:

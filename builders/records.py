@@ -12,7 +12,8 @@ from datasets import Features
 from numpy.typing import NDArray
 
 from builders.binning import Ints, count_spikes, ranges
-from builders.nems import Signal, broken
+from builders.members import broken
+from builders.nems import Signal
 from builders.schema import BIN_SECONDS, ROW_GROUP_BYTES, matrices, ragged, table
 
 

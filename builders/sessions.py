@@ -12,7 +12,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from builders.errors import CorpusError
-from builders.nems import Signal, broken, read_signals
+from builders.members import broken
+from builders.nems import Signal, read_signals
 from builders.release import Archive, home, replace_file
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from builders import schema
 from builders.builder import CorpusBuilder, CorpusConfig, Scale, record_globs
-from builders.nems import broken
+from builders.members import broken
 from builders.records import RasterSpool, bin_width, record_tables
 from builders.release import Archive, Release
 from builders.schema import CELL_ID, SUBSETS, matrices, of_subset, subset_of, table

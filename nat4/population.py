@@ -14,7 +14,8 @@ from datasets import Value
 
 from builders.cells import id_columns, read_table, read_texts
 from builders.errors import CorpusError
-from builders.nems import Signal, broken, read_signals
+from builders.members import broken
+from builders.nems import Signal, read_signals
 from builders.release import Archive, Release
 from builders.schema import CELL_ID, parse_cell_id
 from builders.sessions import read_session
