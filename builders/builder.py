@@ -7,6 +7,7 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -124,6 +125,7 @@ def repository_url(corpus: str) -> str:
     return f"corpus://{corpus}/"
 
 
+@cache
 def corpora() -> dict[str, Any]:
     """The entry points of the installed corpora, by name."""
     return {entry.name: entry for entry in entry_points(group="builders.corpora")}

@@ -146,7 +146,7 @@ class CorpusFileSystem(AbstractFileSystem):
         repository = _repository(corpus)
         files = [file.split("/") for file in [CARD, *repository.jobs]]
         for depth, part in enumerate(parts):
-            valid = {file[depth] for file in files if len(file) > depth}
+            valid = {file[depth] for file in files if len(file) > depth} or {"nothing below it"}
             files = [file for file in files if fnmatchcase("".join(file[depth : depth + 1]), part)]
             if not files or part == "**":
                 break
