@@ -112,13 +112,11 @@ class Signal:
 
     @cached_property
     def bins(self) -> dict[str, Ints]:
-        """Ascending bins of each cell's spikes, up to the end of the last stimulus."""
-        stops = [self.trials(stim) for stim in self.stimuli()]
-        length = max((int((each.first + each.n_bins).max()) for each in stops), default=0)
+        """Ascending bins of each cell's spikes, up to the end of the recording."""
         bins = {}
         for cell, times in self.spike_times().items():
             try:
-                bins[cell] = spike_bins(times, self.fs, length)
+                bins[cell] = spike_bins(times, self.fs, self.n_bins)
             except ValueError as error:
                 raise broken(self.archive, self.member, f"cell {cell}: {error}") from error
         return bins
@@ -166,13 +164,13 @@ class Signal:
             for first, n_bins in zip(trials.first, trials.n_bins, strict=True)
         )
         blocks = self.raster_blocks()
-        held, start = next(blocks), 0
+        held, start = np.empty((0, 0)), 0
         for first, stop, epoch in spans:
             while start + held.shape[1] < stop:
                 if (block := next(blocks, None)) is None:
                     why = f"{epoch} ends at bin {stop}, the data at bin {start + held.shape[1]}"
                     raise broken(self.archive, self.member, why)
-                held = np.concatenate([held, block], axis=1)
+                held = np.concatenate([held, block], axis=1) if held.size else block
             held, start = held[:, first - start :], first
             yield epoch, held[:, : stop - first]
         for _ in blocks:
@@ -187,9 +185,11 @@ class Signal:
                 raise broken(self.archive, self.member, why)
             yield raster
             return
+        width = 0
         for text in _whole_lines(content):
-            width = text[: text.find(b"\n")].count(b",") + 1
-            if self.channels and width not in (1, len(self.channels)):  # 1: a mask for all of them
+            # A mask may have one column for all channels.
+            width = width or text[: text.find(b"\n")].count(b",") + 1
+            if self.channels and width not in (1, len(self.channels)):
                 why = f"{width} columns, but {len(self.channels)} channels"
                 raise broken(self.archive, self.member, why)
             try:

@@ -144,7 +144,7 @@ def _cells_job(areas: list[Area]) -> Job:
     def archives() -> list[Archive]:
         return [archive for area in areas for archive in (area.archive(), *area.site_archives())]
 
-    facts = json.dumps([area.listed.to_pylist() for area in areas])
+    facts = json.dumps([area.texts.to_pylist() for area in areas])
     return Job("cells", ("cells.parquet",), features, archives, facts, tables)
 
 

@@ -30,7 +30,7 @@ EPOCHS: Epochs = [
     ("STIM_a.wav", 0.2, 0.3),
 ]
 SPIKES = [0.013, 0.017, 0.25, 0.495, 0.5]  # seconds
-BINS = [1, 1, 25, 49]  # at 100 Hz; the last spike is after the last stimulus
+BINS = [1, 1, 25, 49, 50]  # at 100 Hz; the last spike is after the last stimulus
 TILE = np.arange(20.0).reshape(2, 10)  # (F, T)
 RASTER = np.array([[0, np.nan, -0.25], [1, np.inf, 1]])  # (C, T)
 

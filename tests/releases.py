@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import h5py
@@ -29,8 +29,11 @@ def copy_release(source: Path, folder: Path) -> Path:
     return folder
 
 
-def rewrite(archive: Path, change: Change) -> None:
-    """Pass each member through `change`: its base name and content to its new content, or None."""
+def rewrite(archive: Path, change: Change, added: Mapping[str, bytes] | None = None) -> None:
+    """Pass each member through `change`: its base name and content to its new content, or None.
+
+    Members of other names and contents may be `added` at the end.
+    """
     old = archive.read_bytes()
     archive.unlink()
     with (
@@ -43,6 +46,10 @@ def rewrite(archive: Path, change: Change) -> None:
             if content is not None:
                 info.size = len(content)
                 target.addfile(info, io.BytesIO(content))
+        for name, content in (added or {}).items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            target.addfile(info, io.BytesIO(content))
 
 
 def change_member(archive: Path, ending: str, change: Callable[[bytes], bytes | None]) -> None:

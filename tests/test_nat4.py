@@ -376,3 +376,14 @@ def test_mask_without_the_epoch_that_is_asked_for(release: Path) -> None:
     archive = release / f"PEG_{POPULATION}"
     change_member(archive, ".mask_est.epoch.csv", lambda data: data.replace(b"STIM_", b"STEM_"))
     refused("PEG", archive.name, "mask_est.epoch.csv", "no such epoch")
+
+
+def test_a_list_that_changes_in_an_unknown_column_is_read_again(release: Path) -> None:
+    before = load("cells", "cells")["r_test"]
+    path = release / "A1_pred_correlation.csv"
+    header, first, *rest = path.read_text().splitlines(keepends=True)
+    cell, _, others = first.split(",", 2)
+    path.write_text("".join([header, f"{cell},0.123456,{others}", *rest]))
+    after = load("cells", "cells")["r_test"]
+    assert 0.123456 in after
+    assert 0.123456 not in before

@@ -113,9 +113,13 @@ def test_cells_that_the_json_does_not_list_are_left_out(scratch: Path) -> None:
     assert list(resp.spike_times()) == [SILENT]
 
 
-def test_bins_reach_to_the_end_of_the_last_stimulus(scratch: Path) -> None:
-    bins = read_one(scratch, recording(), "resp").bins
-    assert {cell: each.tolist() for cell, each in bins.items()} == {CELL: BINS, SILENT: []}
+@pytest.mark.parametrize(("segments", "bins"), [(None, BINS), ([[0, 50]], BINS[:-1])])
+def test_bins_reach_to_the_end_of_the_recording(
+    scratch: Path, segments: list[list[int]] | None, bins: list[int]
+) -> None:
+    side_car = header("PointProcess", chans=[CELL, SILENT], segments=segments)
+    found = read_one(scratch, changed("resp.json", side_car), "resp").bins
+    assert {cell: each.tolist() for cell, each in found.items()} == {CELL: bins, SILENT: []}
 
 
 @pytest.mark.parametrize("stored", [np.float32, np.float64])
