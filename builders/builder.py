@@ -20,7 +20,10 @@ from builders.schema import SUBSETS
 from builders.shards import Job
 
 #: The modules that decide on the content of a shard.
-WRITERS = ("binning", "cells", "jobs", "members", "nems", "records", "schema", "sessions", "shards")
+WRITERS = (
+    *("binning", "cells", "jobs", "members", "nems", "raster", "records", "schema"),
+    *("sessions", "shards"),
+)
 
 Scale = Literal["mini", "full"]
 

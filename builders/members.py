@@ -20,7 +20,7 @@ from builders.errors import CorpusError
 from builders.release import Archive
 
 LATER_VIEW = re.compile(r"\d\d\.")
-GZIP_BLOCK, TAR_BLOCK = 1 << 16, 1 << 20  # bytes
+GZIP_BLOCK, BLOCK = 1 << 16, 1 << 18  # bytes; packed, and not
 BAD_ARCHIVE = (
     OSError,
     EOFError,
@@ -71,9 +71,21 @@ class Inflated(io.RawIOBase):
 
     def __init__(self, packed: IO[bytes]) -> None:
         self._packed = packed
+        self._position = 0
         self._stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
 
     def read(self, size: int = -1) -> bytes:
+        """That many bytes; fewer at the end alone."""
+        pieces: list[bytes] = []
+        missing = size
+        while missing and (piece := self._piece(missing)):
+            pieces.append(piece)
+            missing -= len(piece) if size > 0 else 0
+        content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._position += len(content)
+        return content
+
+    def _piece(self, size: int) -> bytes:
         while True:
             more = b""
             if self._stream.eof:
@@ -87,6 +99,17 @@ class Inflated(io.RawIOBase):
             if content := self._stream.decompress(more, size):
                 return bytes(content)
 
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Forward alone, which is all that `tarfile` asks for between two members."""
+        if whence != io.SEEK_SET or offset < self._position:
+            raise io.UnsupportedOperation("a gzip stream is read from the front to the end")
+        while self._position < offset and self.read(min(BLOCK, offset - self._position)):
+            pass
+        return self._position
+
 
 def members(archive: Archive, place: Place) -> Iterator[tuple[str, IO[bytes]]]:
     """Base name and content of each file, but empty ones and later views of a signal."""
@@ -99,12 +122,11 @@ def members(archive: Archive, place: Place) -> Iterator[tuple[str, IO[bytes]]]:
         return
     with archive.open() as packed:
         stream = Inflated(packed)
-        # With tarfile's own small blocks, most of the time would go into joining them.
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=TAR_BLOCK) as tar:
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
             for info in tar:
                 place.member = info.name.rpartition("/")[2]
                 content = tar.extractfile(info) if info.isfile() and info.size else None
                 if content is not None and not LATER_VIEW.match(place.member):
                     yield place.member, content
-        while stream.read(TAR_BLOCK):  # to the gzip trailer, where the checksum is
+        while stream.read(BLOCK):  # to the gzip trailer, where the checksum is
             pass

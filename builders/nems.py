@@ -22,19 +22,17 @@ from typing import IO, Any
 
 import h5py
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 from numpy.typing import NDArray
 
 from builders.binning import MAX_BINS, Floats, Ints, Trials, find_trials, spike_bins
 from builders.errors import CorpusError
 from builders.members import broken, members, reading
+from builders.raster import Raster
 from builders.release import Archive
 
 # The spelling of a signal's type has changed with the package's name; its end has not.
 SIGNAL_TYPES = ("PointProcess", "TiledSignal", "RasterizedSignal")
 DATA_FILES, SIDECARS = ("h5", "csv"), ("json", "epoch.csv")
-CSV_BLOCK = 8 << 20  # bytes; a row of the widest raster has 21,000
 
 
 @dataclass
@@ -57,8 +55,8 @@ class Signal:
         Names of the channels, the cell ids of a response; empty where the release has none.
     epochs : dict of str to ((n,) float64, (n,) float64)
         Starts and ends in seconds of each epoch name's occurrences, in the file's order.
-    data : bytes
-        The data file; empty where it was not asked for.
+    data : bytes or Raster
+        The HDF5 file, or what the CSV holds; empty where it was not asked for.
     """
 
     archive: Archive
@@ -68,7 +66,7 @@ class Signal:
     n_bins: int
     channels: list[str]
     epochs: dict[str, tuple[Floats, Floats]]
-    data: bytes = field(repr=False)
+    data: bytes | Raster = field(repr=False)
 
     def stimuli(self) -> list[str]:
         """Names of the stimuli that the epochs mention, sorted."""
@@ -103,7 +101,7 @@ class Signal:
             Seconds from the start of the recording; empty for a silent cell.
         """
         self._expect("PointProcess")
-        with self._h5(self.data) as file:
+        with self._h5() as file:
             times = {cell: np.asarray(file[cell], np.float64) for cell in self.channels}
             for cell, of_cell in times.items():
                 if of_cell.ndim != 1:
@@ -124,38 +122,37 @@ class Signal:
     def tile_names(self) -> list[str]:
         """Names of the stimuli that have a spectrogram, sorted."""
         self._expect("TiledSignal")
-        with self._h5(self.data) as file:
+        with self._h5() as file:
             return sorted(file)
 
     def tiles(self, names: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Name and spectrogram, (F, T) float32, of each of these stimuli, one at a time."""
         self._expect("TiledSignal")
-        with self._h5(self.data) as file:
+        with self._h5() as file:
             for name in names:
                 yield name, np.asarray(file[name], np.float32)
 
-    def raster(self) -> NDArray[np.float64]:
-        """All values of a rasterized signal, (C, T) float64; NaN where there is none."""
+    def raster_blocks(self) -> Iterator[NDArray[np.float32]]:
+        """The values of a rasterized signal in blocks of some bins, (C, t) each; NaN where none."""
         self._expect("RasterizedSignal")
-        return np.concatenate(list(self._blocks(io.BytesIO(self.data))), axis=1)
+        if isinstance(self.data, Raster):
+            # A mask may have one column for all channels.
+            if self.channels and self.data.width not in (1, len(self.channels)):
+                why = f"{self.data.width} columns, but {len(self.channels)} channels"
+                raise broken(self.archive, self.member, why)
+            yield from self.data.blocks()
+            return
+        with self._h5() as file:
+            raster = np.asarray(file["raster"], np.float32)
+        if raster.ndim != 2 or (self.channels and len(raster) != len(self.channels)):
+            why = f"shape {raster.shape}, but {len(self.channels)} channels"
+            raise broken(self.archive, self.member, why)
+        yield raster
 
-    def raster_blocks(self) -> Iterator[NDArray[np.float64]]:
-        """The same in blocks of some bins, (C, t) each, read straight from the archive.
+    def windows(self, epochs: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Name and values, (C, T) float32, of each occurrence of these epochs, in time order.
 
-        For a data file that is too large to be held in memory; `read_signals` need not have been
-        asked for it.
-        """
-        self._expect("RasterizedSignal")
-        with reading(self.archive) as place:
-            for member, content in members(self.archive, place):
-                if member == self.member:
-                    yield from self._blocks(content)
-                    return
-
-    def windows(self, epochs: list[str]) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        """Name and values, (C, T) float64, of each occurrence of these epochs, in time order.
-
-        One pass over `raster_blocks`, to its end; no more than a block and a window is held.
+        No more than a block and a window of the raster is held unpacked.
         """
         spans = sorted(
             (int(first), int(first + n_bins), epoch)
@@ -164,48 +161,29 @@ class Signal:
             for first, n_bins in zip(trials.first, trials.n_bins, strict=True)
         )
         blocks = self.raster_blocks()
-        held, start = np.empty((0, 0)), 0
+        held, start = np.empty((0, 0), np.float32), 0
         for first, stop, epoch in spans:
-            while start + held.shape[1] < stop:
+            pieces, end = [held] if held.size else [], start + held.shape[1]
+            while end < stop:
                 if (block := next(blocks, None)) is None:
-                    why = f"{epoch} ends at bin {stop}, the data at bin {start + held.shape[1]}"
+                    why = f"{epoch} ends at bin {stop}, the data at bin {end}"
                     raise broken(self.archive, self.member, why)
-                held = np.concatenate([held, block], axis=1) if held.size else block
+                pieces.append(block)
+                end += block.shape[1]
+            held = np.concatenate(pieces, axis=1) if pieces else held
             held, start = held[:, first - start :], first
             yield epoch, held[:, : stop - first]
-        for _ in blocks:
-            pass
-
-    def _blocks(self, content: IO[bytes]) -> Iterator[NDArray[np.float64]]:
-        if self.member.endswith(".h5"):
-            with self._h5(content.read()) as file:
-                raster = np.asarray(file["raster"], np.float64)
-            if raster.ndim != 2 or (self.channels and len(raster) != len(self.channels)):
-                why = f"shape {raster.shape}, but {len(self.channels)} channels"
-                raise broken(self.archive, self.member, why)
-            yield raster
-            return
-        width = 0
-        for text in _whole_lines(content):
-            # A mask may have one column for all channels.
-            width = width or text[: text.find(b"\n")].count(b",") + 1
-            if self.channels and width not in (1, len(self.channels)):
-                why = f"{width} columns, but {len(self.channels)} channels"
-                raise broken(self.archive, self.member, why)
-            try:
-                columns = _parse_csv(text, width).columns
-            except pa.ArrowInvalid as error:
-                raise broken(self.archive, self.member, error) from error
-            yield np.stack([column.to_numpy() for column in columns])
 
     def _expect(self, kind: str) -> None:
         if self.kind != kind:
             raise broken(self.archive, self.member, f"expected a {kind}, found a {self.kind}")
 
     @contextmanager
-    def _h5(self, content: bytes) -> Iterator[h5py.File]:
+    def _h5(self) -> Iterator[h5py.File]:
         try:
-            with h5py.File(io.BytesIO(content), "r") as file:
+            if isinstance(self.data, Raster):
+                raise ValueError(f"a CSV holds no {self.kind}")
+            with h5py.File(io.BytesIO(self.data), "r") as file:
                 yield file
         except (
             OSError,
@@ -243,46 +221,32 @@ def read_signals(archive: Archive, data: Collection[str] = ()) -> dict[str, Sign
     """
     files: dict[str, dict[str, bytes]] = {}
     names: dict[str, str] = {}
+    contents: dict[str, bytes | Raster] = {}
     with reading(archive) as place:
         for member, content in members(archive, place):
             signal, suffix = _split_name(member)
             if suffix in DATA_FILES:
                 names[signal] = member
-                files.setdefault(signal, {})["data"] = content.read() if signal in data else b""
+                if signal in data:
+                    contents[signal] = _data(archive, member, content)
             elif suffix in SIDECARS:
                 files.setdefault(signal, {})[suffix] = content.read()
     for signal in data:
         if signal not in names:
             raise broken(archive, f"*.{signal}.h5 or .csv", f"the archive has no signal {signal!r}")
-    return {signal: _signal(archive, member, files[signal]) for signal, member in names.items()}
+    return {
+        signal: _signal(archive, member, files.get(signal, {}), contents.get(signal, b""))
+        for signal, member in names.items()
+    }
 
 
-def _whole_lines(content: IO[bytes]) -> Iterator[bytes]:
-    """A text in blocks of about `CSV_BLOCK` that end where a line ends.
-
-    pyarrow's own streaming reader reads ahead of its caller, by more than a laptop has to spare.
-    """
-    rest = b""
-    while block := content.read(CSV_BLOCK):
-        end = block.rfind(b"\n") + 1
-        if end:
-            yield rest + block[:end]
-        rest = block[end:] if end else rest + block
-    if rest:
-        yield rest
-
-
-def _parse_csv(text: bytes, width: int) -> pa.Table:
-    """A part of a raster, one row per bin and one column per channel."""
-    names = [str(channel) for channel in range(width)]
-    return pyarrow.csv.read_csv(
-        pa.BufferReader(text),
-        read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=len(text) + 1),
-        parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=False),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.float64()), null_values=[]
-        ),
-    )
+def _data(archive: Archive, member: str, content: IO[bytes]) -> bytes | Raster:
+    if not member.endswith(".csv"):
+        return content.read()
+    try:
+        return Raster(content)
+    except ValueError as error:
+        raise broken(archive, member, error) from error
 
 
 def _split_name(member: str) -> tuple[str, str]:
@@ -293,7 +257,7 @@ def _split_name(member: str) -> tuple[str, str]:
     return member, ""
 
 
-def _signal(archive: Archive, member: str, files: dict[str, bytes]) -> Signal:
+def _signal(archive: Archive, member: str, files: dict[str, bytes], data: bytes | Raster) -> Signal:
     base = member.rpartition(".")[0]
     for suffix in SIDECARS:
         if suffix not in files:
@@ -306,7 +270,7 @@ def _signal(archive: Archive, member: str, files: dict[str, bytes]) -> Signal:
     epochs = _epochs(archive, f"{base}.epoch.csv", files["epoch.csv"])
     channels = [str(channel) for channel in header.get("chans") or ()]
     fs, n_bins = float(header["fs"]), _length(archive, f"{base}.json", header)
-    return Signal(archive, member, kind, fs, n_bins, channels, epochs, files["data"])
+    return Signal(archive, member, kind, fs, n_bins, channels, epochs, data)
 
 
 def _length(archive: Archive, member: str, header: dict[str, Any]) -> int:

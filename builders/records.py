@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -176,9 +175,8 @@ class RasterSpool:
         self._groups = groups
         self._packed: dict[str, dict[str, tuple[int, bytes]]] = {group: {} for group in groups}
 
-    def add(self, stim: str, values: NDArray[np.floating[Any]]) -> None:
+    def add(self, stim: str, values: NDArray[np.float32]) -> None:
         """Add the only window of a stimulus, (C, T)."""
-        values = values.astype(np.float32)
         for group, rows in self._groups.items():
             content = values[rows]
             self._packed[group][stim] = content.nbytes, pa.compress(content, "lz4", asbytes=True)

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -31,12 +31,8 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 SPECTROGRAM = "spectrogram.list.element.list.element"
 
 
-class _Worker:
-    """The one thread of a process that builds.
-
-    `datasets` opens shards in 16 threads at once. Sixteen recordings in memory would be no help to
-    anyone, and even one after the other they leave sixteen fragmented heaps behind.
-    """
+class _Thread:
+    """One thread of a process."""
 
     def __init__(self) -> None:
         self._renew()
@@ -44,13 +40,15 @@ class _Worker:
             os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="builders")
-
-    def run(self, build: Callable[[], Path]) -> Path:
-        return self._executor.submit(build).result()
+        executor = ThreadPoolExecutor(1, thread_name_prefix="builders")
+        self.submit = executor.submit
 
 
-_WORKER = _Worker()
+# `datasets` opens shards in 16 threads at once. Sixteen recordings in memory would be no help to
+# anyone, and even one after the other they leave sixteen fragmented heaps behind.
+_BUILDING = _Thread()
+# While one row group is packed and written, the next is made.
+_WRITING = _Thread()
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,8 @@ class ShardCache:
         CorpusError
             If it cannot be built. Nothing is left behind.
         """
-        return self.find(job, path) or _WORKER.run(lambda: self._find_or_build(job, path))
+        file = self.find(job, path)
+        return file or _BUILDING.submit(self._find_or_build, job, path).result()
 
     def _find_or_build(self, job: Job, path: str) -> Path:
         try:
@@ -206,6 +205,7 @@ class _Writer:
         )
         self._pending: list[pa.Table] = []
         self._bytes = 0
+        self._written: Future[None] | None = None
 
     def __enter__(self) -> _Writer:
         return self
@@ -216,6 +216,7 @@ class _Writer:
     def close(self) -> None:
         try:
             self._flush()
+            self._wait()
         finally:
             self._writer.close()
 
@@ -227,6 +228,13 @@ class _Writer:
 
     def _flush(self) -> None:
         if self._pending:
-            whole = pa.concat_tables(self._pending)
-            self._writer.write_table(whole, row_group_size=len(whole))
+            self._wait()
+            self._written = _WRITING.submit(self._write, pa.concat_tables(self._pending))
         self._pending, self._bytes = [], 0
+
+    def _write(self, whole: pa.Table) -> None:
+        self._writer.write_table(whole, row_group_size=len(whole))
+
+    def _wait(self) -> None:
+        if self._written:
+            self._written.result()

@@ -50,7 +50,7 @@ def _est_job(area: Area) -> Job:
     shards = {site: f"data/{area.name}/{site}/est.parquet" for site in area.sites}
 
     def tables() -> Iterator[tuple[str, pa.Table]]:
-        response = area.signal("resp")
+        response = area.signal("resp", data=True)
         if bin_width(response) != 1:
             raise broken(response.archive, response.member, f"fs is {response.fs:g}, expected 100")
         rows = {cell: row for row, cell in enumerate(response.channels)}
@@ -83,7 +83,7 @@ def _check_partial(area: Area, partial: dict[str, NDArray[np.bool_]]) -> None:
     """A trace that is missing in part is no record if `mask_est` leaves out what is missing."""
     if not partial:
         return
-    signal = area.signal("mask_est")
+    signal = area.signal("mask_est", data=True)
     for stim, mask in signal.windows(list(partial)):
         if mask.shape not in (partial[stim].shape, partial[stim][:1].shape):
             why = f"{stim} has shape {mask.shape}, in resp {partial[stim].shape}"
@@ -154,7 +154,7 @@ def _stimuli_job(areas: list[Area]) -> Job:
     def tables() -> Iterator[tuple[str, pa.Table]]:
         rows: dict[str, pa.Table] = {}
         for area in areas:
-            stimulus = area.signal("stim")
+            stimulus = area.signal("stim", data=True)
             for stim, values in stimulus.windows(sorted(set(stimulus.stimuli()).difference(rows))):
                 if len(values) != BANDS:
                     why = f"{stim} has {len(values)} bands, expected {BANDS}"
@@ -167,7 +167,7 @@ def _stimuli_job(areas: list[Area]) -> Job:
                 columns = {
                     **{key: [value] for key, value in _columns(stim).items()},
                     "session": [None],
-                    "spectrogram": matrices([values.astype(np.float32)]),
+                    "spectrogram": matrices([values]),
                     "dt_ms": [1000 / stimulus.fs],
                     "n_trials": [len(epochs.trials(stim).onsets) if epochs else 0],
                 }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -26,10 +27,19 @@ PUBLISHED = {"cellid": Value("string"), "sig_auditory": Value("bool")}
 RESERVED = {*CELL_ID, "auditory", "has_val", "val_match"}
 
 
-@lru_cache(maxsize=4)
-def _side_cars(archive: Archive, keys: tuple[str, ...]) -> dict[str, Signal]:
-    """The signals of a population recording without their data; `keys` stand for its content."""
-    return read_signals(archive)
+#: The signals of the population recordings without their data, and the keys of what was read.
+_KNOWN: dict[Archive, tuple[list[str], dict[str, Signal]]] = {}
+
+
+def _signals(archive: Archive, data: Collection[str] = ()) -> dict[str, Signal]:
+    """As `read_signals`; what is known of signals whose data are not asked for is kept."""
+    keys = list(archive.keys().values())
+    if not data and (known := _KNOWN.get(archive)) and known[0] == keys:
+        return known[1]
+    signals = read_signals(archive, data)
+    without = {name: replace(signal, data=b"") for name, signal in signals.items()}
+    _KNOWN[archive] = keys, without
+    return signals if data else without
 
 
 @dataclass(frozen=True)
@@ -63,10 +73,10 @@ class Area:
     def site_archives(self) -> list[Archive]:
         return self.release.archives(f"{self.name}_single_sites")
 
-    def signal(self, name: str) -> Signal:
-        """One signal of the population recording, without its data."""
+    def signal(self, name: str, *, data: bool = False) -> Signal:
+        """One signal of the population recording, with its data or without."""
         archive = self.archive()
-        signals = _side_cars(archive, tuple(archive.keys().values()))
+        signals = _signals(archive, [name] if data else [])
         if name not in signals:
             raise broken(archive, f"*.{name}.csv", f"the archive has no signal {name!r}")
         return signals[name]
