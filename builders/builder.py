@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,11 @@ from typing import Any, ClassVar, Literal
 
 from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
 
-from builders.errors import unknown
+from builders.errors import CorpusError, unknown
 from builders.release import Release
 from builders.schema import SUBSETS
 from builders.shards import Job
+from builders.zenodo import ZenodoRelease
 
 #: The modules that decide on the content of a shard.
 WRITERS = (
@@ -85,6 +87,10 @@ class CorpusBuilder(Parquet):
     corpus: ClassVar[str]
     #: Where the release is published.
     source: ClassVar[str]
+    #: Its record on Zenodo.
+    record: ClassVar[int]
+    #: The record's files that are read, and their md5 where it is known beforehand.
+    published: ClassVar[dict[str, str]]
     #: The dataset card's YAML, without its configs.
     card: ClassVar[dict[str, Any]]
 
@@ -119,8 +125,25 @@ class CorpusBuilder(Parquet):
 
     @classmethod
     def release(cls) -> Release:
-        """The user's copy of the release."""
-        return Release(cls.corpus, cls.source)
+        """The user's copy of the release, or the one that is fetched as it is read.
+
+        Raises
+        ------
+        CorpusError
+            If ``<CORPUS>_DATA`` in the environment names no folder.
+        """
+        variable = f"{cls.corpus.upper()}_DATA"
+        folder = os.environ.get(variable)
+        if not folder:
+            return ZenodoRelease(cls.corpus, cls.source, cls.record, cls.published)
+        if not Path(folder).is_dir():
+            raise CorpusError(
+                f"no release of {cls.corpus}",
+                where=folder,
+                why="no such folder",
+                fix=f"correct {variable}; without it, the release is fetched from {cls.source}",
+            )
+        return Release(cls.corpus, Path(folder), cls.source)
 
 
 def repository_url(corpus: str) -> str:

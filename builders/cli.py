@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from builders.builder import Scale, find_corpus
+from builders import disk
+from builders.builder import Scale, corpora, find_corpus
 from builders.card import card_path, local_card
 from builders.errors import CorpusError
+from builders.zenodo import ZenodoRelease
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
@@ -54,6 +56,70 @@ def card(
         card_path(find_corpus(corpus)).write_text(text, encoding="utf-8")
     else:
         typer.echo(text, nl=False)
+
+
+@app.command()
+def fetch(
+    corpus: Corpus,
+    configs: Annotated[list[str] | None, typer.Argument(help="All configs, if none is named.")] = (
+        None
+    ),
+    waveforms: Annotated[bool, typer.Option("--waveforms", help="The sounds, too.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all that is here, and fetch anew what is bad.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Fetch nothing but the lists of what there is.")
+    ] = False,
+) -> None:
+    """Fetch the release ahead of its use."""
+    builder = find_corpus(corpus)
+    release = builder.release()
+    if not isinstance(release, ZenodoRelease):
+        typer.echo(f"nothing to fetch: {corpus.upper()}_DATA names {release.folder}")
+        return
+    for path in release.damaged() if verify else ():
+        typer.echo(f"damaged, {'to be ' if dry_run else ''}fetched anew: {path}")
+        if not dry_run:
+            path.unlink()
+    wanted = disk.archives(builder, configs or [])
+    wanted += [release.archive("wav.zip")] if waveforms else []
+    missing = [each for each in wanted if each.fetch and not each.path.is_file()]
+    for each in missing:
+        typer.echo(f"{disk.megabytes(each.size):>12}  {each.path.relative_to(release.folder)}")
+    typer.echo(
+        f"{disk.megabytes(sum(each.size for each in missing)):>12}  to fetch in {len(missing)} "
+        f"files; {len(wanted) - len(missing)} are in {release.folder}"
+    )
+    if not dry_run and (failures := disk.fetch_all(release, missing)):
+        raise CorpusError("\n".join([*map(str, failures), f"{len(failures)} files not fetched"]))
+
+
+@app.command()
+def status() -> None:
+    """Say what is on disk of each corpus, what is missing, and how much the caches hold."""
+    for name in sorted(corpora()):
+        typer.echo(name)
+        for line in disk.status(find_corpus(name)):
+            typer.echo(f"  {line}")
+
+
+@app.command()
+def clean(
+    corpus: Corpus,
+    fetched: Annotated[bool, typer.Option("--fetched", help="The fetched release, too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove the shards of a corpus, which are built again when they are next used."""
+    found = [
+        (name, folder)
+        for name, folder in disk.caches(find_corpus(corpus))
+        if folder.exists() and (fetched or name != "fetched")
+    ]
+    for name, folder in found:
+        typer.echo(f"{name}: {folder}, {disk.megabytes(disk.folder_size(folder))}")
+    if found and (yes or typer.confirm("Remove?")):
+        disk.remove(folder for _, folder in found)
 
 
 def main() -> None:

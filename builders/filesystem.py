@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -169,14 +168,8 @@ _LOCK = threading.Lock()
 def _repository(corpus: str) -> Repository:
     builder = find_corpus(corpus)
     release = builder.release()
-    # What is listed depends on the files at the top of the release, and on the names below it.
-    stamp = []
-    for entry in sorted(release.folder.iterdir()):
-        with suppress(OSError):  # a link that leads nowhere, a file that has just gone
-            stat = entry.stat()
-            stamp.append((entry.name, stat.st_size, stat.st_mtime_ns))
     with _LOCK:
-        return _read_repository(corpus, str(release.folder), home(), tuple(stamp))
+        return _read_repository(corpus, str(release.folder), home(), release.stamp())
 
 
 @lru_cache(maxsize=8)

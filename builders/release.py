@@ -1,7 +1,7 @@
-"""A corpus' raw files, as its authors published them, in a folder of the user's.
+"""A corpus' raw files, as its authors published them, in a folder.
 
-The folder is read-only to us. It holds the release unpacked or with its zips as downloaded:
-``recordings/X.tgz``, ``recordings/X/...`` (an archive unpacked), or ``recordings.zip``.
+It holds the release unpacked or with its zips as downloaded: ``recordings/X.tgz``,
+``recordings/X/...`` (an archive unpacked), or ``recordings.zip``.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ import json
 import os
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import platformdirs
 
 from builders.errors import CorpusError
+from builders.zips import LITTER, member_key, read_index
 
 #: What is recorded of a file of the release.
 RECORDED = ("path", "stat", "sha256", "key")
-
-#: How the names begin of what macOS strews about: ``._CLT027c.tgz``, ``__MACOSX``.
-LITTER = (".", "__")
 
 
 def home() -> Path:
@@ -60,7 +58,7 @@ def content_key(path: Path) -> str:
         if seen["stat"].partition("-")[0] != key.partition("-")[0]:
             record.unlink()
             return key
-        sha256 = _sha256(path)
+        sha256 = digest(path, "sha256")
         known = seen["key"] if sha256 == seen["sha256"] else sha256[:32]
         seen |= {"stat": key, "sha256": sha256, "key": known}
         key = known
@@ -76,7 +74,7 @@ def confirm_key(path: Path, key: str) -> None:
     CorpusError
         If the file is no longer the one that `key` was given to.
     """
-    sha256 = _sha256(path)
+    sha256 = digest(path, "sha256")
     if content_key(path) != key:
         raise CorpusError(
             "a file changed while it was being read",
@@ -100,12 +98,13 @@ def _record(path: Path) -> Path:
     return home() / "releases" / "keys" / f"{name}.json"
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+def digest(path: Path, algorithm: str) -> str:
+    """The checksum of a file's content, in hexadecimal."""
+    found = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+            found.update(block)
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -120,11 +119,20 @@ class Archive:
         The archive, the folder it was unpacked into, or the zip it lies in.
     member : str
         Its name inside the zip; empty where it lies in none.
+    key : str
+        What stands for its content, where that is known without the file: of a published archive.
+    size : int
+        How many bytes `fetch` fetches.
+    fetch : callable or None
+        Makes `path` exist.
     """
 
     name: str
     path: Path
     member: str = ""
+    key: str = ""
+    size: int = field(default=0, compare=False)
+    fetch: Callable[[], object] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.path}: {self.member}" if self.member else str(self.path)
@@ -132,6 +140,8 @@ class Archive:
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
         """The archive's bytes, to be read from the front to the end."""
+        if self.fetch:
+            self.fetch()
         if self.member:
             with zipfile.ZipFile(self.path) as outer, outer.open(self.member) as file:
                 yield cast(BinaryIO, file)
@@ -146,52 +156,47 @@ class Archive:
         return [self.path]
 
     def keys(self) -> dict[Path, str]:
-        """`content_key` of each of `files`; in a zip, what its directory says of the member."""
-        if self.member:
-            with zipfile.ZipFile(self.path) as outer:
-                info = outer.getinfo(self.member)
-            return {self.path / self.member: f"{info.CRC:08x}-{info.file_size}"}
+        """`key`, or else the `content_key` of each of `files`."""
+        if self.key:
+            return {self.path / self.member: self.key}
         return {path: content_key(path) for path in self.files()}
 
     def confirm(self, keys: dict[Path, str]) -> None:
         """Record what `keys` stand for, now that the archive has been read as a whole.
 
-        A zip needs no record: its directory states a checksum, which reading has verified.
+        A `key` needs no record: it is made of a checksum, which fetching or reading has verified.
         """
-        if not self.member:
+        if not self.key:
             for path, key in keys.items():
                 confirm_key(path, key)
 
 
 class Release:
-    """The folder that holds a corpus' release.
+    """A folder that holds a corpus' release. It is the user's, and only ever read.
 
     Parameters
     ----------
     corpus : str
-        Name of the corpus; ``<CORPUS>_DATA`` in the environment names the folder.
+        Name of the corpus.
+    folder : Path
+        Where the files are.
     source : str
         Where the release is published, for the error messages.
-
-    Raises
-    ------
-    CorpusError
-        If the variable is not set, or names no folder.
     """
 
-    def __init__(self, corpus: str, source: str) -> None:
-        variable = f"{corpus.upper()}_DATA"
-        folder = os.environ.get(variable)
-        fix = f"download the release from {source} and set {variable} to the folder that holds it"
-        if not folder:
-            raise CorpusError(f"no release of {corpus}", why=f"{variable} is not set", fix=fix)
-        if not Path(folder).is_dir():
-            raise CorpusError(
-                f"no release of {corpus}", where=folder, why="no such folder", fix=fix
-            )
+    def __init__(self, corpus: str, folder: Path, source: str) -> None:
         self.corpus = corpus
-        self.folder = Path(folder).absolute()
-        self._fix = f"put it there as published ({source}), or correct {variable}"
+        self.folder = folder.absolute()
+        self.source = source
+
+    def stamp(self) -> object:
+        """Changes when the files at the top of the release do, or the names below it."""
+        stamp = []
+        for entry in sorted(self.folder.iterdir()):
+            with suppress(OSError):  # a link that leads nowhere, a file that has just gone
+                stat = entry.stat()
+                stamp.append((entry.name, stat.st_size, stat.st_mtime_ns))
+        return tuple(stamp)
 
     def file(self, name: str) -> Path:
         """Path of one file of the release; a `CorpusError` names it where it is missing."""
@@ -201,7 +206,7 @@ class Release:
                 f"the release of {self.corpus} lacks {name}",
                 where=self.folder,
                 why="no such file",
-                fix=self._fix,
+                fix=self._fix(),
             )
         return path
 
@@ -226,27 +231,25 @@ class Release:
             packed = [path for path in paths if path.suffix == ".tgz"]
             found |= {path.name: Archive(path.name, path) for path in packed}
         elif (outer := self.folder / f"{directory}.zip").is_file():
-            found = _archives_in_zip(outer)
+            found = archives_in_zip(outer)
         if not found:
             raise CorpusError(
                 f"the release of {self.corpus} has no recordings",
                 where=self.folder,
                 why=f"neither {directory}/ with .tgz archives in it nor {directory}.zip is there",
-                fix=self._fix,
+                fix=self._fix(),
             )
         return [found[name] for name in sorted(found)]
 
+    def _fix(self) -> str:
+        variable = f"{self.corpus.upper()}_DATA"
+        return f"put it there as published ({self.source}), or correct {variable}"
 
-def _archives_in_zip(outer: Path) -> dict[str, Archive]:
-    try:
-        with zipfile.ZipFile(outer) as file:
-            names = {name.rpartition("/")[2]: name for name in file.namelist()}
-    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
-        raise CorpusError(
-            "cannot read a zip of the release", where=outer, why=error, fix="download it again"
-        ) from error
+
+def archives_in_zip(outer: Path) -> dict[str, Archive]:
+    """The archives in a zip of the release, by name."""
     return {
-        name: Archive(name, outer, member)
-        for name, member in names.items()
-        if name.endswith(".tgz") and not name.startswith(LITTER)
+        name: Archive(name, outer, info.filename, member_key(info))
+        for name, info in read_index(outer).members.items()
+        if name.endswith(".tgz")
     }

@@ -206,6 +206,15 @@ class Nat4(CorpusBuilder):
 
     corpus = "nat4"
     source = "https://doi.org/10.5281/zenodo.8044773"
+    record = 8044773
+    published: ClassVar = {
+        **{
+            f"{area}_{name}": ""
+            for area in AREAS
+            for name in ("NAT4_ozgf.fs100.ch18.tgz", "single_sites.zip", "pred_correlation.csv")
+        },
+        "wav.zip": "",
+    }
     card: ClassVar = {
         "pretty_name": "NAT4: ferret auditory cortex, 1 s natural sounds",
         "license": "cc-by-4.0",

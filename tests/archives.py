@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.release import Archive
+from builders.release import Archive, archives_in_zip
 
 Files = dict[str, bytes]  # base name to content
 Epochs = Sequence[tuple[str, float, float]]
@@ -125,7 +125,7 @@ def pack_in_zip(release: Path, files: Mapping[str, bytes], name: str = f"{SESSIO
     outer, member = release / "recordings.zip", f"recordings/{name}"
     with zipfile.ZipFile(outer, "a") as file:
         file.writestr(member, packed(files))
-    return Archive(name, outer, member)
+    return archives_in_zip(outer)[name]
 
 
 LAYOUTS = (pack, unpack, pack_in_zip)

@@ -55,6 +55,7 @@ def home(
     """The environment of a user who has the mini release of every corpus."""
     for name in corpora():
         monkeypatch.setenv(f"{name.upper()}_DATA", str(releases(name)))
+    monkeypatch.setenv("BUILDERS_OFFLINE", "1")  # whoever wants a server brings one
     monkeypatch.setenv("BUILDERS_HOME", str(shared_home / "builders"))
     monkeypatch.setenv("HF_HOME", str(shared_home / "hf"))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", shared_home / "hf" / "datasets")

@@ -45,13 +45,14 @@ def test_card_prints_the_card_in_the_folder(home: Path) -> None:
     [
         (["info", "wingert2025"], "did you mean wingert2026?"),
         (["synthesize", "nat4", "tests"], "it is not an empty folder"),
-        (["info", "nat4"], "NAT4_DATA is not set"),
+        (["info", "nat4"], "BUILDERS_OFFLINE is set"),
     ],
 )
 def test_what_a_user_does_wrong_is_a_message_and_no_traceback(
     arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NAT4_DATA", raising=False)
+    monkeypatch.setenv("BUILDERS_OFFLINE", "1")
     done = builders(*arguments)
     assert done.returncode == 1
     assert message in done.stderr

@@ -422,6 +422,7 @@ def test_without_the_release_the_error_says_where_to_get_it(home: Path) -> None:
     found = plain("""
         import os
         found = []
+        os.environ["BUILDERS_OFFLINE"] = "1"
         for folder in ("", "no/such/folder"):
             os.environ["WINGERT2026_DATA"] = folder
             try:

@@ -17,7 +17,7 @@ import pytest
 from datasets import DatasetDict, concatenate_datasets, load_dataset
 
 from builders.builder import find_corpus
-from builders.release import Release
+from nat4.builder import Nat4
 from nat4.population import match_cells
 from nat4.synthetic import plan
 from tests import releases as spoilt
@@ -254,7 +254,7 @@ def test_sound_that_a_site_was_not_presented_has_no_records_there(release: Path)
     assert len(presented) == 5
     assert gone not in presented
     assert len(load("TNC008a", "val").unique("stim")) == 6
-    facts = find_corpus("nat4").describe(Release("nat4", ""))
+    facts = Nat4.describe(Nat4.release())
     assert facts["A1 validation sounds that TNC012a was not presented"] == gone
 
 

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders.builder import find_corpus
 from builders.errors import CorpusError
 from builders.nems import Signal, read_signals
 from builders.release import Archive, Release, confirm_key, content_key, home, replace_file
 from builders.sessions import candidates, read_session
+from builders.zenodo import ZenodoRelease
 
 from .archives import (
     LAYOUTS,
@@ -44,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def release() -> Release:
-    return Release("toy", "https://example.org/toy")
+    return Release("toy", Path(os.environ["TOY_DATA"]), "https://example.org/toy")
 
 
 def touch(path: Path) -> None:
@@ -163,10 +165,11 @@ def test_an_archives_keys_follow_its_content(folder: Path, layout: Layout) -> No
     assert archive.keys() == keys
     shutil.rmtree(folder)
     folder.mkdir()
-    assert layout(folder, {**recording(), **response({"TST001a-009-1": [0.5]})}) == archive
-    for file in archive.files():
+    changed = layout(folder, {**recording(), **response({"TST001a-009-1": [0.5]})})
+    for file in changed.files():
         touch(file)
-    assert archive.keys() != keys
+    assert changed.path == archive.path
+    assert changed.keys() != keys
 
 
 def test_an_unpacked_archive_has_a_key_for_each_file(folder: Path) -> None:
@@ -193,22 +196,23 @@ def test_a_zip_is_keyed_by_its_directory_and_needs_no_record(folder: Path) -> No
 
 
 @pytest.mark.parametrize("value", ["", None])
-def test_without_its_variable_there_is_no_release(
+def test_without_its_variable_a_release_is_fetched(
     monkeypatch: pytest.MonkeyPatch, value: str | None
 ) -> None:
-    monkeypatch.delenv("TOY_DATA")
+    monkeypatch.delenv("NAT4_DATA", raising=False)
     if value is not None:
-        monkeypatch.setenv("TOY_DATA", value)
-    with pytest.raises(CorpusError, match=r"TOY_DATA is not set\n.*https://example.org/toy"):
-        release()
+        monkeypatch.setenv("NAT4_DATA", value)
+    found = find_corpus("nat4").release()
+    assert isinstance(found, ZenodoRelease)
+    assert found.folder == home() / "releases" / "nat4"
 
 
 @pytest.mark.parametrize("name", ["nowhere", "file"])
 def test_a_release_is_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     write(folder / "file")
-    monkeypatch.setenv("TOY_DATA", str(folder / name))
-    with pytest.raises(CorpusError, match=r"no such folder\n.*https://example.org/toy") as caught:
-        release()
+    monkeypatch.setenv("NAT4_DATA", str(folder / name))
+    with pytest.raises(CorpusError, match=r"no such folder\n.*NAT4_DATA.*zenodo") as caught:
+        find_corpus("nat4").release()
     assert str(folder / name) in str(caught.value)
 
 

@@ -205,7 +205,8 @@ def refused(config: str, *words: str) -> None:
 
 def test_no_data_folder(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WINGERT2026_DATA")
-    refused("CLT027c", "WINGERT2026_DATA is not set", "10.5281/zenodo.18331549")
+    monkeypatch.setenv("BUILDERS_OFFLINE", "1")
+    refused("CLT027c", "BUILDERS_OFFLINE is set", "10.5281/zenodo.18331549", "WINGERT2026_DATA")
 
 
 def test_data_folder_that_does_not_exist(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,12 @@ class Wingert2026(CorpusBuilder):
 
     corpus = "wingert2026"
     source = "https://doi.org/10.5281/zenodo.18331549"
+    record = 18331549
+    published: ClassVar = {
+        "cell_list.csv": "301e93a36f2fc00197e92cf7ef6718c7",
+        "recordings.zip": "3c5f5b785bc31f2cab561dfc52fee101",
+        "wav.zip": "e8047588ad8b47726ade7621ab17abe8",
+    }
     card: ClassVar = {
         "pretty_name": "Wingert 2026: ferret auditory cortex, natural sounds",
         "tags": ["neuroscience", "auditory-cortex", "electrophysiology", "spike-trains", "ferret"],

@@ -1,0 +1,154 @@
+"""The zips of a release: which members they have, and where each lies."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from builders.errors import CorpusError
+
+#: What reading a zip or a member of it can end in.
+BAD_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,  # a method of compression that Python's zip reader lacks
+    RuntimeError,  # a zip that asks for a password
+)
+#: How the names begin of what macOS strews about: ``._CLT027c.tgz``, ``__MACOSX``.
+LITTER = (".", "__")
+
+
+class MissingPart(Exception):
+    """A byte was asked for that is not at hand."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+class Sparse(io.RawIOBase):
+    """A large file of which some parts are at hand.
+
+    Parameters
+    ----------
+    size : int
+        Of the whole file.
+    parts : mapping of int to Path
+        Files that hold parts of it, by the position where each begins.
+    """
+
+    def __init__(self, size: int, parts: Mapping[int, Path]) -> None:
+        self._size = size
+        self._position = 0
+        self._parts = {start: path.open("rb") for start, path in parts.items()}
+        self._ends = {start: start + path.stat().st_size for start, path in parts.items()}
+
+    def close(self) -> None:
+        for file in self._parts.values():
+            file.close()
+        super().close()
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError("before the start of the file")
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        if self._position >= self._size:
+            return b""
+        for start, file in self._parts.items():
+            if start <= self._position < self._ends[start]:
+                file.seek(self._position - start)
+                content = file.read(size)
+                self._position += len(content)
+                return content
+        raise MissingPart(self._position)
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a zip holds: its members by base name, and where each lies, by full name."""
+
+    members: dict[str, zipfile.ZipInfo]
+    spans: dict[str, tuple[int, int]]
+
+
+def member_key(info: zipfile.ZipInfo) -> str:
+    """A key that changes with the content of a member: what the zip's directory says of it."""
+    return f"{info.CRC:08x}-{info.file_size}"
+
+
+def read_index(path: Path, size: int = 0) -> Index:
+    """The directory of a zip.
+
+    Parameters
+    ----------
+    path : Path
+        The zip; or the end of one, that has `size` bytes as a whole.
+    size : int
+
+    Raises
+    ------
+    CorpusError
+        If it is no zip, or a member's name is not one to be used: absolute, with ``..`` in it, or
+        that of another member.
+    MissingPart
+        If the directory begins before the end that is at hand.
+    """
+    stat = path.stat()
+    return _read_index(path, size or stat.st_size, (stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=16)
+def _read_index(path: Path, size: int, stat: tuple[int, int]) -> Index:
+    try:
+        with (
+            Sparse(size, {size - stat[0]: path}) as sparse,
+            zipfile.ZipFile(cast(BinaryIO, sparse)) as file,
+        ):
+            infos, start_dir = file.infolist(), file.start_dir
+    except (*BAD_ZIP, OSError) as error:
+        raise CorpusError(
+            "cannot read a zip of the release", where=path, why=error, fix="download it again"
+        ) from error
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        parts = PurePosixPath(info.filename).parts
+        if info.filename.startswith("/") or ".." in parts or "\\" in info.orig_filename:
+            raise _refused(path, info.filename, "its path leads out of the zip")
+        if info.is_dir() or any(part.startswith(LITTER) for part in parts):
+            continue
+        if parts[-1] in members:
+            raise _refused(path, info.filename, "another member has the same name")
+        members[parts[-1]] = info
+    ends = dict(pairwise([*sorted(info.header_offset for info in infos), start_dir]))
+    spans = {info.filename: (info.header_offset, ends[info.header_offset]) for info in infos}
+    return Index(members, spans)
+
+
+def _refused(path: Path, member: str, why: str) -> CorpusError:
+    return CorpusError(
+        "refused a zip of the release",
+        where=f"{path}: {member}",
+        why=why,
+        fix="compare the zip with the published one; where they differ, download it again",
+    )
