@@ -24,10 +24,11 @@ from builders.zenodo import ZenodoRelease
 #: The modules that decide on the content of a shard.
 WRITERS = (
     *("binning", "cells", "jobs", "members", "nems", "raster", "records", "schema"),
-    *("sessions", "shards"),
+    *("sessions", "shards", "waveforms"),
 )
 
 Scale = Literal["mini", "full"]
+FigureName = Literal["record", "coverage", "depth", "cells", "sessions"]
 
 
 Globs = dict[str, tuple[str, ...]]
@@ -91,6 +92,8 @@ class CorpusBuilder(Parquet):
     record: ClassVar[int]
     #: The record's files that are read, and their md5 where it is known beforehand.
     published: ClassVar[dict[str, str]]
+    #: Centre of the lowest and of the highest frequency band in Hz, if they are known.
+    frequencies: ClassVar[tuple[float, float] | None] = None
     #: The dataset card's YAML, without its configs.
     card: ClassVar[dict[str, Any]]
 

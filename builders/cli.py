@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from builders import disk
-from builders.builder import Scale, corpora, find_corpus
+from builders.builder import FigureName, Scale, corpora, find_corpus
 from builders.card import card_path, local_card
 from builders.errors import CorpusError
 from builders.zenodo import ZenodoRelease
@@ -120,6 +120,27 @@ def clean(
         typer.echo(f"{name}: {folder}, {disk.megabytes(disk.folder_size(folder))}")
     if found and (yes or typer.confirm("Remove?")):
         disk.remove(folder for _, folder in found)
+
+
+@app.command()
+def plot(
+    corpus: Corpus,
+    figure: Annotated[FigureName, typer.Argument(help="Which figure.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A .png, .svg or .pdf [default: <corpus>-<figure>.png].")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="What to draw, e.g. a site [default: all the figure needs].")
+    ] = None,
+    note: Annotated[str, typer.Option(help="A small line below the figure.")] = "",
+) -> None:
+    """Draw a figure of the corpus."""
+    from builders import figures, plots
+
+    path = out or Path(f"{corpus}-{figure}.png")
+    plots.check_suffix(path)
+    plots.save(figures.draw(find_corpus(corpus), figure, config, note), path)
+    typer.echo(path)
 
 
 def main() -> None:

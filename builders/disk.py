@@ -19,7 +19,7 @@ CONNECTIONS = 4
 
 
 def archives(builder: type[CorpusBuilder], names: Sequence[str]) -> list[Archive]:
-    """The archives that some configs need, of all configs if none is named; opens none of them.
+    """The archives that some configs need, or all but the waveforms; opens none of them.
 
     The lists of cells, and the directories of the zips, are read and thereby fetched.
     """
@@ -28,7 +28,7 @@ def archives(builder: type[CorpusBuilder], names: Sequence[str]) -> list[Archive
         if name not in configs:
             raise unknown(f"config of {builder.corpus}", name, configs)
     jobs = {path: job for job in builder.jobs(builder.release()) for path in job.paths}
-    wanted = list(jobs.values())
+    wanted = [job for path, job in jobs.items() if not path.startswith("waveforms/")]
     if names:
         filesystem, root = fsspec.filesystem("corpus"), repository_url(builder.corpus)
         globs = [glob for name in names for each in configs[name].globs.values() for glob in each]

@@ -216,8 +216,8 @@ class Release:
         unpacked = folder.is_dir() and not (self.folder / name).exists()
         return Archive(name, folder if unpacked else self.file(name))
 
-    def archives(self, directory: str) -> list[Archive]:
-        """The recording archives in one directory of the release, sorted by name.
+    def archives(self, directory: str, suffix: str = ".tgz") -> list[Archive]:
+        """The archives (or other files) in one directory of the release, sorted by name.
 
         Opens none of them. Where the folder holds an archive packed and unpacked, the packed one
         counts; where it has no such directory, ``<directory>.zip`` is looked into.
@@ -227,16 +227,16 @@ class Release:
         if folder.is_dir():
             paths = [path for path in folder.iterdir() if not path.name.startswith(LITTER)]
             folders = [path for path in paths if path.is_dir()]
-            found = {f"{path.name}.tgz": Archive(f"{path.name}.tgz", path) for path in folders}
-            packed = [path for path in paths if path.suffix == ".tgz"]
+            found = {f"{path.name}{suffix}": Archive(path.name + suffix, path) for path in folders}
+            packed = [path for path in paths if path.suffix == suffix]
             found |= {path.name: Archive(path.name, path) for path in packed}
         elif (outer := self.folder / f"{directory}.zip").is_file():
-            found = archives_in_zip(outer)
+            found = archives_in_zip(outer, suffix)
         if not found:
             raise CorpusError(
-                f"the release of {self.corpus} has no recordings",
+                f"the release of {self.corpus} has no {directory}",
                 where=self.folder,
-                why=f"neither {directory}/ with .tgz archives in it nor {directory}.zip is there",
+                why=f"neither {directory}/ with {suffix} files in it nor {directory}.zip is there",
                 fix=self._fix(),
             )
         return [found[name] for name in sorted(found)]
@@ -246,10 +246,10 @@ class Release:
         return f"put it there as published ({self.source}), or correct {variable}"
 
 
-def archives_in_zip(outer: Path) -> dict[str, Archive]:
-    """The archives in a zip of the release, by name."""
+def archives_in_zip(outer: Path, suffix: str = ".tgz") -> dict[str, Archive]:
+    """The archives (or other files) in a zip of the release, by name."""
     return {
         name: Archive(name, outer, info.filename, member_key(info))
         for name, info in read_index(outer).members.items()
-        if name.endswith(".tgz")
+        if name.endswith(suffix)
     }

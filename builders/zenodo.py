@@ -90,14 +90,14 @@ class ZenodoRelease(Release):
         file = self._file(name)
         return Archive(name, path, key=file.md5, size=file.size, fetch=partial(self.file, name))
 
-    def archives(self, directory: str) -> list[Archive]:
+    def archives(self, directory: str, suffix: str = ".tgz") -> list[Archive]:
         outer = f"{directory}.zip"
         if not (self.folder / outer).is_file():
             try:
-                return self._archives(outer)
+                return self._archives(outer, suffix)
             except NoRanges:
                 self.file(outer)
-        found = archives_in_zip(self.folder / outer)
+        found = archives_in_zip(self.folder / outer, suffix)
         return [found[name] for name in sorted(found)]
 
     def files(self) -> dict[str, Published]:
@@ -119,8 +119,8 @@ class ZenodoRelease(Release):
             return {}
 
     def members_of(self, outer: str) -> list[Archive]:
-        """The archives in a zip; none before its directory has been fetched."""
-        return self._archives(outer) if self._directory(outer).exists() and self.known() else []
+        """The files in a zip; none before its directory has been fetched."""
+        return self._archives(outer, "") if self._directory(outer).exists() and self.known() else []
 
     def damaged(self) -> Iterator[Path]:
         """What lies here and is not what was published, every byte of it read."""
@@ -174,13 +174,13 @@ class ZenodoRelease(Release):
             raise unknown(f"file of Zenodo record {self.record}", name, files)
         return files[name]
 
-    def _archives(self, outer: str) -> list[Archive]:
-        """The archives in a zip on the server, or fetched from there."""
+    def _archives(self, outer: str, suffix: str) -> list[Archive]:
+        """The files in a zip on the server, or fetched from there."""
         index = self._index(outer)
         folder = self.folder / outer.removesuffix(".zip")
         archives = []
         for name, info in sorted(index.members.items()):
-            if name.endswith(".tgz"):
+            if name.endswith(suffix):
                 start, stop = index.spans[info.filename]
                 get_it = partial(self._fetch_member, outer, info.filename, folder / name)
                 archives.append(

@@ -31,6 +31,7 @@ from builders.release import Archive, Release
 from builders.schema import CELL_ID, SUBSETS, matrices, of_subset, subset_of, table
 from builders.sessions import candidates
 from builders.shards import Job
+from builders.waveforms import Sounds, waveform_jobs
 from nat4.population import PUBLISHED, Area, column_type, match_cells, read_area
 
 AREAS = ("A1", "PEG")
@@ -39,6 +40,8 @@ MATCH = {"has_val": Value("bool"), "val_match": Value("string")}
 RECORDS = Features({**schema.RECORDS, **AUDITORY})
 STIMULI = Features(schema.STIMULI)
 BANDS = 18
+#: 593 sounds of 1 s and 88 kB. Each begins 250 ms into its window, if the epochs do not say else.
+WAVEFORM_PARTS, ONSET_MS = 4, 250.0
 
 
 def _columns(stim: str) -> dict[str, str]:
@@ -182,6 +185,21 @@ def _stimuli_job(areas: list[Area]) -> Job:
     return Job("stimuli", paths, STIMULI, archives, "", tables)
 
 
+def _sounds(areas: list[Area]) -> Sounds:
+    """The stimuli by their sounds' names, which differ in letter case, and their onsets."""
+    found: dict[str, tuple[str, float]] = {}
+    for area in areas:
+        signal = area.signal("stim")
+        none = np.array([]), np.array([])
+        silences = dict(zip(*signal.epochs.get("PreStimSilence", none), strict=True))
+        for stim in signal.stimuli():
+            start = float(signal.epochs[stim][0][0])
+            onset_ms = round((silences[start] - start) * 1000, 3) if start in silences else ONSET_MS
+            name = stim.removeprefix("STIM_").lower().removesuffix(".wav")
+            found.setdefault(name, (stim, onset_ms))
+    return found.get
+
+
 def _configs() -> list[CorpusConfig]:
     every = record_globs()
     auditory = [["auditory", "==", True]]
@@ -197,6 +215,7 @@ def _configs() -> list[CorpusConfig]:
         ),
         *(CorpusConfig(subset, globs={subset: every[subset]}) for subset in SUBSETS),
         CorpusConfig("stimuli", globs={each: (f"stimuli/{each}.parquet",) for each in SUBSETS}),
+        CorpusConfig("waveforms", globs={"waveforms": ("waveforms/*.parquet",)}),
         *(CorpusConfig(site, globs=record_globs(site=site)) for site in sites),
     ]
 
@@ -268,4 +287,7 @@ class Nat4(CorpusBuilder):
         jobs = [_cells_job(areas), _stimuli_job(areas)]
         for area in areas:
             jobs += [_est_job(area), *(_val_job(area, site) for site in area.sites)]
-        return jobs
+        populations = [area.archive() for area in areas]
+        return jobs + waveform_jobs(
+            release, WAVEFORM_PARTS, lambda: _sounds(areas), lambda: populations
+        )

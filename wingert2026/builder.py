@@ -24,6 +24,7 @@ from builders.jobs import UNLABELED, SessionJobs, cells_job
 from builders.release import Release
 from builders.schema import CELL_ID, SUBSETS
 from builders.shards import Job
+from builders.waveforms import waveform_jobs
 
 TEXT, NUMBER, FLAG, INTEGER = Value("string"), Value("float64"), Value("bool"), Value("int32")
 
@@ -59,6 +60,8 @@ AREAS = ("A1", "PEG", "AC", "HC")
 BANDS = 32
 #: A session has up to 256 stimuli of 282 kB: in four parts, each stays below 25 MB.
 PARTS = {"est": 4, "val": 1}
+#: Some 2000 sounds of 20 s and 1.8 MB, 10 or 11 in each part. They begin 1 s into the window.
+WAVEFORM_PARTS, ONSET_MS = 192, 1000.0
 
 
 def _configs() -> list[CorpusConfig]:
@@ -75,6 +78,7 @@ def _configs() -> list[CorpusConfig]:
         *(CorpusConfig(subset, globs={subset: every[subset]}) for subset in SUBSETS),
         CorpusConfig("goodpred", globs=cohort, filters=[["goodpred", "==", True]]),
         CorpusConfig("stimuli", globs={each: (f"stimuli/*/{each}-*.parquet",) for each in SUBSETS}),
+        CorpusConfig("waveforms", globs={"waveforms": ("waveforms/*.parquet",)}),
         *(CorpusConfig(site, globs=record_globs(site=site)) for site in sites),
         CorpusConfig("SLJ032a-A", globs=record_globs(site="SLJ032a")),
         CorpusConfig("SLJ032a-AB", globs=probes),
@@ -92,6 +96,7 @@ class Wingert2026(CorpusBuilder):
         "recordings.zip": "3c5f5b785bc31f2cab561dfc52fee101",
         "wav.zip": "e8047588ad8b47726ade7621ab17abe8",
     }
+    frequencies = (200.0, 20_000.0)  # log spaced
     card: ClassVar = {
         "pretty_name": "Wingert 2026: ferret auditory cortex, natural sounds",
         "tags": ["neuroscience", "auditory-cortex", "electrophysiology", "spike-trains", "ferret"],
@@ -129,7 +134,11 @@ class Wingert2026(CorpusBuilder):
             described = of_session.select([*CELL_ID, *OF_CELL])
             session = SessionJobs(release, "recordings", name, sessions, described)
             jobs += [session.records(RECORDS), session.stimuli(STIMULI, BANDS, PARTS)]
-        return jobs
+        return jobs + waveform_jobs(release, WAVEFORM_PARTS, lambda: _sound)
+
+
+def _sound(name: str) -> tuple[str, float]:
+    return f"STIM_{name}.wav", ONSET_MS
 
 
 def _read_cells(release: Release) -> pa.Table:

@@ -1,0 +1,147 @@
+"""The numbers that the figures show, from what `load_dataset` returned, without Python lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset, DatasetDict
+from numpy.typing import NDArray
+
+from builders.errors import CorpusError
+from builders.schema import BIN_SECONDS
+
+#: What `load_dataset` returns, with and without ``split=``.
+Data: TypeAlias = Dataset | DatasetDict
+
+NOT_STATED = "not stated"
+
+
+class Coverage(NamedTuple):
+    present: NDArray[np.bool_]  # (S, N)
+    stimuli: pa.Table  # S rows
+    cells: pa.Table  # N rows
+
+
+def find_coverage(records: Data) -> Coverage:
+    """Which pairs there are, from the id columns alone; in order of appearance."""
+    table = read_table(records, ("stim_id", "subset", "cell_id", "site", "session"))
+    stimulus, first_of_stimulus = codes(table["stim_id"])
+    cell, first_of_cell = codes(table["cell_id"])
+    present = np.zeros((len(first_of_stimulus), len(first_of_cell)), bool)
+    present[stimulus, cell] = True
+    return Coverage(present, table.take(first_of_stimulus), table.take(first_of_cell))
+
+
+def find_presented(data: Data) -> pa.Table:
+    """One row per session and stimulus: session, subset, trials, and seconds of one trial."""
+    if "spectrogram" in column_names(data):
+        table = read_table(data, ("session", "subset", "n_trials", "dt_ms", "spectrogram"))
+        if table["session"].null_count:
+            raise CorpusError(
+                "cannot draw the sessions",
+                why="the stimuli are those of all sessions and do not say whose",
+                fix="draw it from the records",
+            )
+        trials = table["n_trials"]
+        seconds = shapes(table["spectrogram"])[1] * table["dt_ms"].to_numpy() / 1000
+    else:
+        table = read_table(data, ("session", "subset", "stim_id", "response"))
+        trials, bins = shapes(table["response"])
+        seconds = bins * BIN_SECONDS
+    columns = {"session": table["session"], "subset": table["subset"], "trials": trials}
+    presented = pa.table({**columns, "seconds": seconds})
+    if "stim_id" in table.column_names:  # all cells of a session heard the same
+        pairs = pc.binary_join_element_wise(table["session"], table["stim_id"], "\n")
+        presented = presented.take(codes(pairs)[1])
+    if len(presented) == 0:
+        raise CorpusError("cannot draw the sessions", why="nothing was presented")
+    return presented
+
+
+def column_names(data: Data) -> list[str]:
+    split = next(iter(data.values())) if isinstance(data, DatasetDict) else data
+    names: list[str] = split.column_names
+    return names
+
+
+def read_table(data: Data, columns: Sequence[str]) -> pa.Table:
+    """These columns, all splits one after the other; nothing is copied."""
+    missing = sorted(set(columns).difference(column_names(data)))
+    if missing:
+        raise CorpusError(
+            "cannot draw this figure",
+            why=f"the data have no column {', '.join(missing)}",
+            fix="load a config that has it; depth needs a corpus that states depths, and record, "
+            "coverage, cells and sessions work with every corpus",
+        )
+    splits = data.values() if isinstance(data, DatasetDict) else [data]
+    return pa.concat_tables(
+        [split.select_columns(list(columns)).with_format("arrow")[:] for split in splits]
+    )
+
+
+def read_cells(data: Data, columns: Sequence[str]) -> pa.Table:
+    """Each cell once, with these columns."""
+    table = read_table(data, ("cell_id", *columns))
+    return table.take(codes(table["cell_id"])[1])
+
+
+def codes(column: pa.ChunkedArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Each row's value as a number, in order of appearance; and the row where each one first is."""
+    codes = column.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.intp)
+    return codes, np.unique(codes, return_index=True)[1]
+
+
+def shapes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of each matrix in a column of nested lists, from the offsets alone."""
+    rows = np.array(pc.list_value_length(column), np.int64)
+    inner = [pc.list_value_length(chunk.flatten()).to_numpy() for chunk in column.chunks]
+    lengths = np.concatenate([*inner, [0]])  # a matrix without rows at the end has 0 columns
+    first = np.cumsum(rows) - rows
+    return rows, np.where(rows > 0, lengths[first], 0).astype(np.int64)
+
+
+def read_stimulus(stimuli: Data, stim_id: str) -> tuple[NDArray[np.float32], float]:
+    """The spectrogram (F, T) of a stimulus, and the width of its bins in seconds."""
+    table = read_table(stimuli, ("stim_id", "spectrogram", "dt_ms"))
+    row = pc.index(table["stim_id"], stim_id).as_py()
+    if row < 0:
+        raise CorpusError(
+            f"cannot draw {stim_id}", why="it is not among the stimuli", fix="load all stimuli"
+        )
+    found = table.slice(row, 1).to_pylist()[0]
+    return np.array(found["spectrogram"], np.float32), found["dt_ms"] / 1000
+
+
+def spike_times(response: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Times in seconds of the spikes of each trial, spread evenly over their bin."""
+    if (response < 0).any() or (response % 1).any():
+        raise CorpusError(
+            "cannot draw the spikes",
+            why="the response holds values that are no counts",
+            fix="draw the record as released, before it is normalised or averaged",
+        )
+    times = []
+    for trial in response.astype(np.int64):
+        bins = np.repeat(np.arange(len(trial)), trial)
+        nth = np.arange(len(bins)) - np.searchsorted(bins, bins)
+        times.append((bins + (nth + 0.5) / trial[bins]) * BIN_SECONDS)
+    return times
+
+
+def count_values(column: pa.ChunkedArray) -> list[tuple[str, int]]:
+    """How often each value occurs, most frequent first, `NOT_STATED` last."""
+    words = {None: NOT_STATED, True: "yes", False: "no"}
+    pairs = [(row["values"], row["counts"]) for row in column.value_counts().to_pylist()]
+    pairs.sort(key=lambda pair: (pair[0] is None, -pair[1], pair[0]))
+    return [(words.get(value, value), count) for value, count in pairs]
+
+
+def order(table: pa.Table, columns: Sequence[str]) -> NDArray[np.intp]:
+    """The rows in the order of some columns; equal ones as they were."""
+    keys = zip(*(table[column].to_pylist() for column in columns), range(len(table)), strict=True)
+    return np.array([key[-1] for key in sorted(keys)], np.intp)

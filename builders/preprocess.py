@@ -1,0 +1,412 @@
+"""What the papers do to the data when they read them; what is on disk stays as released.
+
+A spectrogram is log compressed and scaled to [0, 1] per frequency band, a response is scaled to
+[0, 1] per cell. The scales are fitted once, on the estimation data, and applied to one row or batch
+at a time, so that no scaled copy of a data set is ever stored:
+
+>>> bands = BandScaler.fit(load_dataset("./wingert2026", "stimuli"))      # doctest: +SKIP
+>>> stimuli = load_dataset("./wingert2026", "stimuli").with_transform(bands)    # doctest: +SKIP
+
+>>> records = load_dataset("./wingert2026", "A1", streaming=True)         # doctest: +SKIP
+>>> scaled = records.map(CellScaler.fit(records))                         # doctest: +SKIP
+
+A transform takes the place of a format: a trainer that wants both writes a function that calls
+both scalers, or that makes tensors of what they return. A mapped stream no longer knows its
+columns' types; ``map(scaler, features=...)`` with those of the stream before keeps them.
+
+Source of the preprocessing: the code and notebooks published with Pennington & David, PLoS Comput
+Biol 2023, and Wingert et al., Nat Neurosci 2026.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, NDArray
+
+from builders.errors import CorpusError
+from builders.rows import arrow_batches, depth, flatten_matrices
+
+#: A NumPy array or a torch tensor: a function returns what it was given.
+Array = TypeVar("Array")
+
+#: Scaled spectrograms below this are 0.
+FLOOR = 1e-6
+
+
+def log_compress(x: Array, offset: float = -1.0) -> Array:
+    """``log((x + d) / d)`` with ``d = 10**offset``: the papers' compression of a spectrogram.
+
+    It is computed as ``log1p(x / d)``, which is the same and loses no digits of a small `x`.
+
+    Parameters
+    ----------
+    x : numpy.ndarray or torch.Tensor
+        Values of any shape, not negative.
+    offset : float
+        Exponent of d; with the papers' -1, the result is ``log(10 x + 1)``.
+
+    Returns
+    -------
+    numpy.ndarray or torch.Tensor
+        Of the same shape; float32 stays float32. NaN where `x` is NaN or below -d.
+
+    Examples
+    --------
+    >>> log_compress(np.array([0.0, 0.1, 0.3]))
+    array([0.        , 0.69314718, 1.38629436])
+    """
+    ratio: Any = x / 10.0**offset
+    compressed: Array = ratio.log1p() if hasattr(ratio, "log1p") else np.log1p(ratio)
+    return compressed
+
+
+@dataclass(frozen=True)
+class BandScaler:
+    """Log compression, then min-max per frequency band, for spectrograms.
+
+    Parameters
+    ----------
+    low, high : tuple of float
+        Per band, the extremes of the log compressed spectrograms that it was fitted on.
+    offset : float
+        Of the log compression, see `log_compress`.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    offset: float = -1.0
+
+    @classmethod
+    def fit(cls, stimuli: Any, *, subset: str | None = "est", offset: float = -1.0) -> BandScaler:
+        """Find each band's extremes over all stimuli and bins, in one pass; NaN do not count.
+
+        Parameters
+        ----------
+        stimuli : Dataset, IterableDataset, DatasetDict or IterableDatasetDict
+            The config ``stimuli`` of a corpus, or rows with a column ``spectrogram`` (F, T).
+        subset : str or None
+            Which rows count; see `arrow_batches`.
+        offset : float
+            Of the log compression.
+
+        Raises
+        ------
+        CorpusError
+            If there is nothing to fit, if spectrograms differ in their number of bands, or if a
+            band has no value.
+        """
+        bands: set[int] = set()
+        lows: list[NDArray[Any]] = []
+        highs: list[NDArray[Any]] = []
+        for batch in arrow_batches(stimuli, ["spectrogram"], subset):
+            values, lengths, counts = flatten_matrices(batch["spectrogram"])
+            bands.update(counts.tolist())
+            if len(bands) > 1:
+                raise CorpusError(
+                    "cannot fit the frequency bands",
+                    why=f"spectrograms differ in their number of bands: {sorted(bands)}",
+                    fix="fit the stimuli of one corpus at a time",
+                )
+            low, high = extremes(log_compress(values, offset), lengths)
+            lows.append(np.fmin.reduce(low.reshape(-1, *bands)))
+            highs.append(np.fmax.reduce(high.reshape(-1, *bands)))
+        low, high = np.fmin.reduce(lows), np.fmax.reduce(highs)
+        if np.isnan(low).any():
+            raise CorpusError(
+                "cannot fit the frequency bands",
+                why=f"no finite value in the bands {np.flatnonzero(np.isnan(low)).tolist()}",
+                fix="leave the stimuli out whose spectrograms are damaged",
+            )
+        return cls(tuple(low.tolist()), tuple(high.tolist()), offset)
+
+    def scale(self, spectrogram: Array) -> Array:
+        """A spectrogram as released, compressed and scaled.
+
+        Parameters
+        ----------
+        spectrogram : numpy.ndarray or torch.Tensor, (..., F, T)
+
+        Returns
+        -------
+        numpy.ndarray or torch.Tensor, (..., F, T)
+            float32 stays float32. [0, 1] for what was fitted, other stimuli may exceed 1; what is
+            below 1e-6 is 0, and so is a band that was constant in the fit. NaN stay NaN.
+
+        Raises
+        ------
+        CorpusError
+            If the number of bands is not that of the fit.
+        """
+        scaled: Any = log_compress(spectrogram, self.offset)
+        if scaled.ndim < 2 or scaled.shape[-2] != len(self.low):
+            raise CorpusError(
+                "cannot scale a spectrogram",
+                why=f"its shape is {tuple(scaled.shape)}, the fit had {len(self.low)} bands",
+                fix="spectrograms are (bands, bins); fit each corpus' stimuli on their own",
+            )
+        low, high = np.array(self.low)[:, None], np.array(self.high)[:, None]
+        span = np.where(high > low, high - low, np.inf)
+        scaled = (scaled - _like(scaled, low)) / _like(scaled, span)
+        scaled[scaled < FLOOR] = 0
+        result: Array = scaled
+        return result
+
+    def __call__(self, rows: Mapping[str, Any]) -> dict[str, Any]:
+        """A row, or a batch of rows, with its ``spectrogram`` scaled and all else as it was.
+
+        For `Dataset.with_transform` and `IterableDataset.map` (of rows, or batched), or in a loop.
+        Lists become float32 arrays.
+        """
+        spectrogram = _column(rows, "spectrogram")
+        one = depth(spectrogram) == 2
+        scaled = (
+            self.scale(_array(spectrogram)) if one else [self.scale(_array(x)) for x in spectrogram]
+        )
+        return {**rows, "spectrogram": scaled}
+
+    def to_json(self) -> str:
+        """This scaler as JSON, exactly; `from_json` reads it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> BandScaler:
+        """The scaler that `to_json` wrote; a `CorpusError` if it is not one."""
+        try:
+            found = json.loads(text)
+            low, high = (tuple(map(float, found.pop(name))) for name in ("low", "high"))
+            if len(low) != len(high):
+                raise ValueError(f"{len(low)} lows and {len(high)} highs")
+            return cls(low, high, float(found.pop("offset")))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _not_json(cls, error) from error
+
+
+@dataclass(frozen=True)
+class CellScaler:
+    """Min-max per cell, for responses.
+
+    Parameters
+    ----------
+    extremes : dict of str to (float, float)
+        Of each cell, the lowest and the highest value over all trials and stimuli of the fit, in
+        spikes per bin.
+    """
+
+    extremes: Mapping[str, tuple[float, float]]
+
+    @classmethod
+    def fit(cls, records: Any, *, subset: str | None = "est") -> CellScaler:
+        """Find each cell's extremes over all trials, stimuli and bins, in one pass.
+
+        NaN do not count; a cell that has nothing else is not in the fit.
+
+        Parameters
+        ----------
+        records : Dataset, IterableDataset, DatasetDict or IterableDatasetDict
+            Records of any corpus, or rows with columns ``cell_id`` and ``response`` (R, T).
+        subset : str or None
+            Which rows count; see `arrow_batches`.
+
+        Raises
+        ------
+        CorpusError
+            If there is nothing to fit.
+        """
+        found: dict[str, tuple[float, float]] = {}
+        for batch in arrow_batches(records, ["cell_id", "response"], subset):
+            values, lengths, trials = flatten_matrices(batch["response"])
+            sizes = np.diff(np.append(0, lengths.cumsum())[np.append(0, trials.cumsum())])
+            lows, highs = (part.tolist() for part in extremes(values, sizes))
+            for cell, low, high in zip(batch["cell_id"].to_pylist(), lows, highs, strict=True):
+                if low == low:
+                    before = found.get(cell, (low, high))
+                    found[cell] = min(low, before[0]), max(high, before[1])
+        return cls(found)
+
+    def scale(self, response: Array, cell_id: str) -> Array:
+        """A cell's response, scaled.
+
+        Parameters
+        ----------
+        response : numpy.ndarray or torch.Tensor
+            Spike counts of any shape, mostly (R, T).
+        cell_id : str
+
+        Returns
+        -------
+        numpy.ndarray or torch.Tensor
+            Of the same shape; float32 stays float32. [0, 1] for what was fitted, other responses
+            may lie outside; all 0 for a cell that was constant in the fit. NaN stay NaN.
+
+        Raises
+        ------
+        CorpusError
+            If the cell was not in the fit.
+        """
+        if cell_id not in self.extremes:
+            raise CorpusError(
+                "cannot scale a response",
+                why=f"the cell {cell_id!r} was not in the fit, of {len(self.extremes)} cells",
+                fix="fit on records that hold this cell, or leave its records out with .filter",
+            )
+        low, high = self.extremes[cell_id]
+        span = high - low if high > low else float("inf")
+        counts: Any = response
+        scaled: Array = (counts - low) / span
+        return scaled
+
+    def __call__(self, rows: Mapping[str, Any]) -> dict[str, Any]:
+        """A row, or a batch of rows, with its ``response`` scaled and all else as it was.
+
+        For `Dataset.with_transform` and `IterableDataset.map` (of rows, or batched), or in a loop.
+        Needs the column ``cell_id``. Lists become float32 arrays.
+        """
+        response, cells = _column(rows, "response"), _column(rows, "cell_id")
+        scaled: Any
+        if isinstance(cells, str):
+            scaled = self.scale(_array(response), cells)
+        else:
+            scaled = [self.scale(_array(x), cell) for x, cell in zip(response, cells, strict=True)]
+        return {**rows, "response": scaled}
+
+    def to_json(self) -> str:
+        """This scaler as JSON, exactly; `from_json` reads it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> CellScaler:
+        """The scaler that `to_json` wrote; a `CorpusError` if it is not one."""
+        try:
+            found = json.loads(text)["extremes"].items()
+            return cls({cell: (float(low), float(high)) for cell, (low, high) in found})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _not_json(cls, error) from error
+
+
+def smooth(
+    response: ArrayLike, window_ms: float = 21.0, dt_ms: float = 10.0
+) -> NDArray[np.floating[Any]]:
+    """A response convolved along time with a Hann window of unit area.
+
+    The window is ``(1 + cos(2 pi t / W)) / W`` for ``|t| < W / 2``. Sampled at bins half as wide it
+    would all but vanish beside t = 0 (21 ms at 10 ms: 0.006 of its peak), so the weight of a bin is
+    the window's area within it: how a spike at a bin's centre is spread. 21 ms at bins of 10 ms
+    make 3 weights, 0.103, 0.794, 0.103; at bins of 1 ms the usual 21. A window no wider than a bin
+    changes nothing.
+
+    At the edges, and beside NaN, the weights of the bins that exist are scaled to sum to 1: nothing
+    is assumed about what lies beyond, and a constant response stays as it is (the sum over time is
+    then only nearly preserved).
+
+    Parameters
+    ----------
+    response : array_like, (..., T)
+        Spike counts or rates of trials, or a PSTH; NaN where there is nothing.
+    window_ms : float
+        W, the window's full width; 21 ms as in Hsu, Borst & Theunissen, Network 2004.
+    dt_ms : float
+        Width of a bin.
+
+    Returns
+    -------
+    numpy.ndarray, (..., T)
+        float32 stays float32; NaN where `response` is NaN.
+
+    Raises
+    ------
+    CorpusError
+        If a width is not positive.
+
+    Examples
+    --------
+    >>> smooth([0.0, 0.0, 1.0, 0.0, 0.0]).round(3)
+    array([0.   , 0.103, 0.794, 0.103, 0.   ])
+    """
+    if not (window_ms > 0 and dt_ms > 0):
+        raise CorpusError(
+            "cannot smooth a response",
+            why=f"a window of {window_ms} ms at bins of {dt_ms} ms",
+            fix="give positive widths in milliseconds",
+        )
+    values = np.asarray(response)
+    values = values.astype(np.result_type(values, np.float32))
+    reach = max(0, int(np.ceil(window_ms / dt_ms / 2 - 0.5)))
+    edges = (np.arange(-reach, reach + 2) - 0.5) * dt_ms / window_ms
+    edges = edges.clip(-0.5, 0.5)
+    kernel = np.diff(edges + np.sin(2 * np.pi * edges) / (2 * np.pi)).astype(values.dtype)
+    padding = [(0, 0)] * (values.ndim - 1) + [(reach, reach)]
+
+    def convolve(x: NDArray[Any]) -> NDArray[Any]:
+        windows = sliding_window_view(np.pad(x, padding), len(kernel), axis=-1)
+        convolved: NDArray[Any] = windows @ kernel
+        return convolved
+
+    known = ~np.isnan(values)
+    total, weight = convolve(np.where(known, values, 0)), convolve(known.astype(values.dtype))
+    smoothed: NDArray[Any] = np.full_like(values, np.nan)
+    np.divide(total, weight, out=smoothed, where=known)
+    return smoothed
+
+
+def extremes(values: NDArray[Any], sizes: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The lowest and the highest of each group of `values`, which follow each other.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, (N,)
+        NaN and infinite values do not count.
+    sizes : numpy.ndarray, (G,)
+        Of each group; they sum to N.
+
+    Returns
+    -------
+    low, high : numpy.ndarray, (G,)
+        NaN for a group that has no value.
+    """
+    low, high = np.full((2, len(sizes)), np.nan, np.result_type(values, np.float32))
+    filled = sizes > 0
+    if filled.any():
+        starts = (sizes.cumsum() - sizes)[filled]
+        values = np.where(np.isfinite(values), values, np.nan)
+        low[filled] = np.fmin.reduceat(values, starts)
+        high[filled] = np.fmax.reduceat(values, starts)
+    return low, high
+
+
+def _column(rows: Mapping[str, Any], name: str) -> Any:
+    if name not in rows:
+        raise CorpusError(
+            f"cannot scale rows without the column {name!r}", why=f"they have {', '.join(rows)}"
+        )
+    return rows[name]
+
+
+def _array(value: Any) -> Any:
+    """Nested lists as float32, the type of the columns they come from; arrays as they are."""
+    if not isinstance(value, list):
+        return value
+    try:
+        return np.array(value, np.float32)
+    except ValueError as error:
+        raise CorpusError("cannot scale lists of unequal lengths", why=error) from error
+
+
+def _like(x: Any, values: NDArray[np.float64]) -> Any:
+    """`values` as an array, or a tensor, of the type of `x`."""
+    if hasattr(x, "new_tensor"):
+        return x.new_tensor(values)
+    return values.astype(x.dtype)
+
+
+def _not_json(cls: type, error: Exception) -> CorpusError:
+    return CorpusError(
+        f"cannot read a {cls.__name__} from JSON",
+        why=f"{type(error).__name__}: {error}",
+        fix=f"give the text that {cls.__name__}.to_json() returned",
+    )
