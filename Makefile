@@ -12,7 +12,7 @@ NAT4_DATA ?= $(DEMO)/nat4
 
 demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
 	WINGERT2026_DATA=$(WINGERT2026_DATA) NAT4_DATA=$(NAT4_DATA) \
-	BUILDERS_HOME=$(DEMO)/builders HF_HOME=$(DEMO)/huggingface \
+	BUILDERS_HOME=$(DEMO)/builders HF_HOME=$(DEMO)/huggingface FIGURES=$(DEMO) \
 		.venv/bin/python scripts/quickstart.py
 
 test: .venv/installed-test .venv-oldest/installed
@@ -38,11 +38,11 @@ $(DEMO)/%: | .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python $(PIP) --constraint constraints.txt --editable '.[torch]'
+	.venv/bin/python $(PIP) --constraint constraints.txt --editable '.[torch,plots]'
 	touch $@
 
 .venv/installed-test: .venv/installed
-	.venv/bin/python $(PIP) --constraint constraints.txt --editable '.[torch,test]'
+	.venv/bin/python $(PIP) --constraint constraints.txt --editable '.[torch,plots,test]'
 	touch $@
 
 .venv-oldest/installed: pyproject.toml constraints-oldest.txt

@@ -2,7 +2,8 @@
 
     WINGERT2026_DATA=<folder> NAT4_DATA=<folder> python scripts/quickstart.py
 
-Nothing is imported but `datasets` and `torch`: the catalogue answers to ``corpus://``.
+To load, nothing is imported but `datasets`: the catalogue answers to ``corpus://``. Joined batches
+and the picture are of `builders`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,15 @@ import time
 from collections import Counter
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 from datasets import Dataset, disable_progress_bars, load_dataset
 from torch.utils.data import DataLoader
+
+from builders import plots
+from builders.population import Population
+from builders.stimuli import with_stimuli
+from builders.training import collate
 
 REPOSITORY = Path(__file__).parent.parent
 CORPUS, NAT4 = str(REPOSITORY / "wingert2026"), str(REPOSITORY / "nat4")
@@ -31,6 +38,8 @@ def main() -> None:
         durations()
         streamed()
         batch()
+        joined_batch()
+        picture()
     if "NAT4_DATA" in os.environ:
         print(f"\nnat4, from {os.environ['NAT4_DATA']}")
         populations()
@@ -104,6 +113,32 @@ def batch() -> None:
     est = load_dataset(CORPUS, "CLT027c", split="est").with_format("torch")
     loaded = next(iter(DataLoader(est.select_columns(["cell_id", "response"]), batch_size=16)))
     print(f"  response: {tuple(loaded['response'].shape)} {loaded['response'].dtype}")
+
+
+def joined_batch() -> None:
+    title("the stimulus beside the response: with_stimuli, collate, Population")
+    est = load_dataset(CORPUS, "CLT027c", split="est")
+    joined: Any = with_stimuli(est.with_format("arrow"), spectrograms())
+    batch = next(iter(DataLoader(joined, batch_size=16, collate_fn=collate)))
+    for name in ("spectrogram", "response", "mask"):
+        print(f"  {name}: {tuple(batch[name].shape)} {batch[name].dtype}")
+    item = Population(est, spectrograms())[0]
+    print(f"  all cells of {item['stim_id']}: {tuple(item['response'].shape)}")
+
+
+def picture() -> None:
+    title("a picture: builders plot wingert2026 record --config CLT027c")
+    val = load_dataset(CORPUS, "CLT027c", split="val")
+    row, path = plots.typical_record(val), Path(os.environ.get("FIGURES", ".")) / "record.png"
+    figure = plots.record(val, spectrograms(), row, frequencies=(200, 20_000))
+    plots.save(figure, path)
+    print(f"  {path}")
+
+
+def spectrograms() -> Dataset:
+    """Those of one session; ``load_dataset(CORPUS, "stimuli")`` is all of them."""
+    url = "corpus://wingert2026/stimuli/CLT027c/*.parquet"
+    return load_dataset("parquet", data_files=url, split="train")
 
 
 def populations() -> None:

@@ -1,0 +1,194 @@
+"""Populations: which cell has data for which stimulus, and the responses of many cells at once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset, DatasetDict, IterableDataset
+from numpy.typing import NDArray
+
+from builders.coverage import Coverage, coverage
+from builders.errors import CorpusError
+from builders.stimuli import Spectrograms, require_columns
+from builders.training import mask_of, matrices, n_columns, padded, place
+
+__all__ = ["Coverage", "Population", "coverage"]
+
+
+def _refuse_duplicates(found: Coverage) -> None:
+    pairs, first = np.unique(found.stimulus * len(found.cells) + found.cell, return_index=True)
+    if len(pairs) < len(found.rows):
+        twice = np.setdiff1d(found.rows, first)[0]
+        stim_id = found.stimuli["stim_id"][found.stimulus[twice]]
+        cell_id = found.cells["cell_id"][found.cell[twice]]
+        raise CorpusError(
+            "the records hold a pair of stimulus and cell more than once",
+            where=f"row {twice}: stimulus {stim_id}, cell {cell_id}",
+            fix="concatenate each part only once",
+        )
+
+
+class Population(torch.utils.data.Dataset[dict[str, Any]]):
+    """One item per stimulus: its spectrogram, and the responses of all cells to it.
+
+    The responses stay where `datasets` keeps them, mapped into memory, until an item is read, and
+    the workers of a `DataLoader` share them. Batches: ``collate_fn=Population.collate``.
+    Stimuli and cells are in the order of each one's first record.
+
+    Parameters
+    ----------
+    records : Dataset
+        Records of any config, not streamed.
+    stimuli : Dataset or DatasetDict
+        Their stimuli, or more: ``load_dataset(corpus, "stimuli")``.
+
+    Raises
+    ------
+    CorpusError
+        If the records are streamed, lack a column, or hold the same stimulus and cell twice, or
+        if a stimulus is not among `stimuli`.
+    """
+
+    def __init__(self, records: Dataset, stimuli: Dataset | DatasetDict) -> None:
+        if isinstance(records, IterableDataset):
+            raise CorpusError(
+                "cannot make a population of a stream",
+                why="a stimulus' responses are spread over it",
+                fix="load the records without streaming=True: they need not fit into memory",
+            )
+        require_columns(records, "stim_id", "cell_id", "response")
+        found = coverage(records)
+        _refuse_duplicates(found)
+        self._responses = records.select_columns("response").with_format("arrow")
+        self._spectrograms = Spectrograms(stimuli)
+        rows = self._spectrograms.rows(found.stimuli["stim_id"].to_pylist())
+        table = self._spectrograms.table[:].take(rows)
+        self._cover(replace(found, stimuli=table.replace_schema_metadata()))
+
+    def _cover(self, part: Coverage) -> None:
+        self._coverage = part
+        # The records of stimulus i are self._records[self._starts[i] : self._starts[i + 1]].
+        self._records = np.argsort(part.stimulus, kind="stable")
+        counts = np.bincount(part.stimulus, minlength=len(part.stimuli))
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+
+    @property
+    def stimuli(self) -> pa.Table:
+        """The S items' stimuli in their order: that table's columns but the spectrogram."""
+        return self._coverage.stimuli
+
+    @property
+    def cells(self) -> pa.Table:
+        """The axis N of the items, in their cells' order: the columns that describe a cell."""
+        return self._coverage.cells
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """(S, N) bool: true where the cell has data for the stimulus."""
+        return self._coverage.present
+
+    def select(
+        self,
+        cells: Mapping[str, Any] | None = None,
+        stimuli: Mapping[str, Any] | None = None,
+    ) -> Population:
+        """The population of the cells and the stimuli that have certain values in their columns.
+
+        As if it had been made of these records alone: see `Coverage.select`. For more than
+        equality, choose in a table and select by id.
+
+        Examples
+        --------
+        ::
+
+            population.select(cells={"layer": "44", "narrow": True}, stimuli={"subset": "val"})
+            population.select(stimuli={"session": ["CLT027c", "CLT028c"]})
+            deep = population.cells.filter(pc.field("depth") > 500)
+            population.select(cells={"cell_id": deep["cell_id"].to_pylist()})
+        """
+        part = copy.copy(self)
+        part._cover(self._coverage.select(cells, stimuli))
+        return part
+
+    def __len__(self) -> int:
+        return len(self.stimuli)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The responses to one stimulus.
+
+        R is the largest number of trials of its cells, T the largest number of bins of their
+        responses and of the spectrogram. A spectrogram shorter than T is padded with zeros.
+
+        Returns
+        -------
+        dict
+            ``stim_id``; ``spectrogram`` (F, T) float32; ``response`` (N, R, T) float32, NaN where
+            there are no data; ``mask`` (N, R, T) bool, true where there are.
+        """
+        index = range(len(self))[index]
+        stim_id = self.stimuli["stim_id"][index].as_py()
+        (row,) = self._spectrograms.rows([stim_id])
+        (spectrogram,) = _read(self._spectrograms.matrices, [row])
+        records = self._records[self._starts[index] : self._starts[index + 1]]
+        responses = _read(self._responses, self._coverage.rows[records])
+        n_bins = max(map(n_columns, [spectrogram, *responses]))
+        shape = len(self.cells), max(map(len, responses))
+        response, lengths = np.full((*shape, n_bins), np.nan, np.float32), np.zeros(shape, np.int64)
+        for cell, matrix in zip(self._coverage.cell[records], responses, strict=True):
+            place(matrix, response[cell], lengths[cell])
+        return {
+            "stim_id": stim_id,
+            "spectrogram": torch.from_numpy(padded([spectrogram], n_bins)[0][0]),
+            "response": torch.from_numpy(response),
+            "mask": mask_of(lengths, n_bins),
+        }
+
+    @staticmethod
+    def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+        """Make a batch of B items of one population, padded on the right.
+
+        Returns
+        -------
+        dict
+            ``stim_id``, list of B; ``spectrogram`` (B, F, T), padded with zeros; ``response``
+            (B, N, R, T), padded with NaN; ``mask`` (B, N, R, T), padded with false.
+
+        Raises
+        ------
+        CorpusError
+            If the items differ in their number of cells or bands.
+        """
+        axes = {(len(item["response"]), len(item["spectrogram"])) for item in items}
+        if len(axes) != 1:
+            raise CorpusError(
+                "cannot make a batch of these items",
+                why=f"their numbers of cells and bands are {sorted(axes)}",
+                fix="make batches of one population only",
+            )
+        padding = {"spectrogram": 0, "response": np.nan, "mask": False}
+        batch: dict[str, Any] = {"stim_id": [item["stim_id"] for item in items]}
+        for name, fill in padding.items():
+            arrays = [item[name].numpy() for item in items]
+            shape = np.max([array.shape for array in arrays], axis=0)
+            target = np.full((len(arrays), *shape), fill, arrays[0].dtype)
+            for array, part in zip(arrays, target, strict=True):
+                part[tuple(map(slice, array.shape))] = array
+            batch[name] = torch.from_numpy(target)
+        return batch
+
+
+def _read(dataset: Dataset, rows: Any) -> list[Any]:
+    """The matrices in these rows, in ascending order, of an Arrow-formatted dataset's one column.
+
+    Rows that follow one another are one slice.
+    """
+    first, last = int(rows[0]), int(rows[-1])
+    key = range(first, last + 1) if last - first + 1 == len(rows) else rows
+    (column,) = dataset[key].columns
+    return [matrix for chunk in column.chunks for matrix in matrices(chunk)]

@@ -1,0 +1,314 @@
+"""Stimuli beside records: spectrograms joined when a row is read, sounds placed in their window.
+
+A spectrogram is far larger than the counts of one cell, and hundreds of cells share it: the
+records of wingert2026 with a spectrogram in each would be 86 GB instead of 4. So a record refers to
+its spectrogram by ``stim_id``, and nothing is copied until a row is asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, SupportsIndex
+
+import numpy as np
+import pyarrow as pa
+import soundfile
+from datasets import Dataset, DatasetDict, Features, IterableDataset, concatenate_datasets
+from numpy.typing import ArrayLike, NDArray
+
+from builders.errors import CorpusError
+
+#: The formats that a joined row can have; `None` is plain Python.
+FORMATS = (None, "arrow", "numpy", "torch", "jax", "tensorflow")
+
+#: How many streamed records are joined at once; nothing is copied, so it matters little.
+STREAMED_AT_ONCE = 100
+
+
+class Spectrograms:
+    """The spectrograms of a table of stimuli, by ``stim_id``, left where they are: memory-mapped.
+
+    Pickling it for another process passes the paths of the mapped files and the index.
+
+    Parameters
+    ----------
+    stimuli : Dataset or DatasetDict
+        What ``load_dataset(corpus, "stimuli")`` gives, or a part of it. The splits of a
+        `DatasetDict` are taken together.
+
+    Attributes
+    ----------
+    table : Dataset
+        One row per stimulus, all columns but the spectrogram.
+    matrices : Dataset
+        The same rows, the spectrogram alone.
+    """
+
+    def __init__(self, stimuli: Dataset | DatasetDict) -> None:
+        if isinstance(stimuli, DatasetDict):
+            stimuli = concatenate_datasets(list(stimuli.values()))
+        if not isinstance(stimuli, Dataset):
+            raise CorpusError(
+                "cannot look stimuli up",
+                why=f"they are of type {type(stimuli).__name__}",
+                fix="load the stimuli without streaming=True: only the records may be streamed",
+            )
+        require_columns(stimuli, "stim_id", "spectrogram")
+        self.table = stimuli.remove_columns("spectrogram").with_format("arrow")
+        self.matrices = stimuli.select_columns("spectrogram").with_format("arrow")
+        ids = self.table[:]["stim_id"].to_pylist()
+        self._rows = {stim_id: row for row, stim_id in enumerate(ids)}
+
+    def rows(self, stim_ids: Iterable[str]) -> list[int]:
+        """The rows of these stimuli in `table`.
+
+        Raises
+        ------
+        CorpusError
+            If the table lacks one of them.
+        """
+        try:
+            return [self._rows[stim_id] for stim_id in stim_ids]
+        except KeyError as error:
+            raise CorpusError(
+                f"no spectrogram of stimulus {error.args[0]!r}",
+                why=f"it is not among the {len(self._rows)} stimuli given",
+                fix='give the whole table, load_dataset(corpus, "stimuli"), or that of its session',
+            ) from None
+
+    def join(self, table: pa.Table) -> pa.Table:
+        """Records with a last column of spectrograms, a chunk each, that share the memory."""
+        rows = self.rows(table["stim_id"].to_pylist())
+        return table.append_column("spectrogram", self.matrices[rows]["spectrogram"])
+
+
+class JoinedRecords:
+    """Map-style records with a ``spectrogram`` (F, T) in each row; made by `with_stimuli`.
+
+    It is what a torch `DataLoader` asks of a dataset, and no more: length, rows, batches of rows.
+    A row, a slice or a list of rows has the records' format. Whatever else `datasets` can do
+    (`filter`, `map`, `sort`, ...) is for the records, before they are joined.
+    """
+
+    def __init__(self, records: Dataset, spectrograms: Spectrograms) -> None:
+        if records.format["type"] not in FORMATS:
+            raise CorpusError(
+                f"cannot join records of format {records.format['type']!r} with stimuli",
+                fix=f"use records.with_format(...) with one of {', '.join(map(str, FORMATS))}",
+            )
+        self.records = records
+        self._spectrograms = spectrograms
+        self._stim_ids = records.select_columns("stim_id").with_format("arrow")
+        form = records.format
+        self._matrices = spectrograms.matrices.with_format(form["type"], **form["format_kwargs"])
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: SupportsIndex | slice | Iterable[int]) -> Any:
+        """A row, or a batch of rows; an Arrow table of them if the format is ``"arrow"``."""
+        found = self.records[key]
+        rows = self._spectrograms.rows(self._stim_ids[key]["stim_id"].to_pylist())
+        if isinstance(found, pa.Table):
+            return found.append_column("spectrogram", self._matrices[rows]["spectrogram"])
+        # One by one: those of equal shape would be stacked, and so copied once more.
+        spectrograms = [self._matrices[row]["spectrogram"] for row in rows]
+        is_batch = isinstance(key, slice | Iterable)
+        return {**found, "spectrogram": spectrograms if is_batch else spectrograms[0]}
+
+    def __getitems__(self, keys: list[int]) -> Any:
+        """The rows of a `DataLoader`'s batch: a list, or one table if the format is ``"arrow"``."""
+        if self.records.format["type"] == "arrow":
+            return self[keys]
+        return [self[key] for key in keys]
+
+    def _with(self, records: Dataset) -> JoinedRecords:
+        return JoinedRecords(records, self._spectrograms)
+
+    def select(self, indices: Iterable[int]) -> JoinedRecords:
+        """As `Dataset.select`."""
+        return self._with(self.records.select(indices))
+
+    def shuffle(self, seed: int | None = None) -> JoinedRecords:
+        """As `Dataset.shuffle`."""
+        return self._with(self.records.shuffle(seed=seed))
+
+    def shard(self, num_shards: int, index: int, contiguous: bool = True) -> JoinedRecords:
+        """As `Dataset.shard`: one node's part."""
+        return self._with(self.records.shard(num_shards, index, contiguous=contiguous))
+
+    def with_format(self, type: str | None = None, **options: Any) -> JoinedRecords:
+        """As `Dataset.with_format`, for one of `FORMATS`. The spectrogram is always there."""
+        return self._with(self.records.with_format(type, **options))
+
+
+def with_stimuli(
+    records: Dataset | IterableDataset, stimuli: Dataset | DatasetDict
+) -> JoinedRecords | IterableDataset:
+    """Records with a ``spectrogram`` (F, T) float32 beside the ``response``, joined by ``stim_id``.
+
+    The spectrogram is looked up when a row is read, and equals the stimuli table's bit for bit.
+    With the format ``"arrow"`` it shares the table's memory: that is what `builders.training`
+    makes batches of fastest.
+
+    Parameters
+    ----------
+    records : Dataset or IterableDataset
+        Records of any config and format, with their ``stim_id``.
+    stimuli : Dataset or DatasetDict
+        The stimuli of those records, or more: ``load_dataset(corpus, "stimuli")``.
+
+    Returns
+    -------
+    JoinedRecords or IterableDataset
+        Streamed records stay a stream, with everything that streams can do, in the format they
+        had (its options and a column selection are to be given again). Others become
+        `JoinedRecords`, which can be indexed, selected from, shuffled, sharded (also before
+        joining, with `split_dataset_by_node`) and formatted.
+
+    Raises
+    ------
+    CorpusError
+        If a table lacks a column, or is not of a type named above; while rows are read, if a
+        stimulus is not in the table.
+    """
+    spectrograms = Spectrograms(stimuli)
+    require_columns(records, "stim_id")
+    if isinstance(records, Dataset):
+        return JoinedRecords(records, spectrograms)
+    form = records._formatting.format_type if records._formatting else None
+    features = Features({**records.features, **spectrograms.matrices.features})
+    joined = records.with_format("arrow").map(
+        spectrograms.join, batched=True, batch_size=STREAMED_AT_ONCE, features=features
+    )
+    return joined.with_format(form)
+
+
+def require_columns(dataset: Any, *names: str) -> None:
+    """Refuse what is not a dataset, or lacks one of these columns.
+
+    Raises
+    ------
+    CorpusError
+        Naming the type, or the column.
+    """
+    if not isinstance(dataset, Dataset | IterableDataset):
+        raise CorpusError(
+            f"expected a Dataset or an IterableDataset, not {type(dataset).__name__}",
+            fix='choose a split: load_dataset(..., split="est"), or take one from the dictionary',
+        )
+    if dataset.features is None:
+        raise CorpusError(
+            "the columns of a stream are not known",
+            why="it was mapped by a function, and `map` was not told what comes out",
+            fix="use records.map(..., features=...), or map after joining",
+        )
+    for name in names:
+        if name not in dataset.features:
+            raise CorpusError(
+                f"the dataset has no column {name!r}",
+                why=f"its columns are {', '.join(dataset.features)}",
+                fix="load it with this column",
+            )
+
+
+def read_waveform(audio: Mapping[str, Any]) -> tuple[NDArray[np.float32], int]:
+    """The samples of a row's ``audio`` in the config ``waveforms``; torchcodec is not needed.
+
+    Parameters
+    ----------
+    audio : mapping
+        ``bytes`` of a sound file, as ``Audio(decode=False)`` gives them, and its name, ``path``.
+
+    Returns
+    -------
+    samples : (n,) array of float32, or (n, channels)
+        From -1 to 1: int16 divided by 2**15.
+    sampling_rate : int
+        Samples per second.
+
+    Raises
+    ------
+    CorpusError
+        If there are no bytes, or they are no sound.
+    """
+    try:
+        samples, sampling_rate = soundfile.read(io.BytesIO(audio["bytes"]), dtype="float32")
+    except (TypeError, KeyError, soundfile.SoundFileError) as error:
+        raise CorpusError(
+            "cannot read a sound",
+            why=error,
+            fix="give row['audio'] of the config waveforms, cast to Audio(decode=False)",
+        ) from error
+    return samples, int(sampling_rate)
+
+
+def align_waveform(
+    audio: ArrayLike,
+    onset_ms: float,
+    n_bins: int,
+    sampling_rate: int = 44100,
+    dt_ms: float = 10,
+) -> NDArray[np.float32]:
+    """Place a sound in its stimulus window, so that a bin is a whole number of samples.
+
+    The onset is rounded to the nearest sample. What lies outside the window is cut, the rest of
+    the window is zero.
+
+    Parameters
+    ----------
+    audio : (samples,) array of floats
+        One channel.
+    onset_ms : float
+        When the sound starts within the window, in milliseconds.
+    n_bins : int
+        T, the number of bins of the window: that of the response and of the spectrogram.
+    sampling_rate : int
+        Samples per second.
+    dt_ms : float
+        Width of a bin in milliseconds.
+
+    Returns
+    -------
+    (n_bins * hop,) array of float32
+        Sample ``i`` belongs to bin ``i // hop``, where ``hop = sampling_rate * dt_ms / 1000``, 441
+        for 10 ms at 44.1 kHz.
+
+    Raises
+    ------
+    CorpusError
+        If a bin is not a whole number of samples, the audio has more than one channel or does not
+        hold floats, or the onset or the number of bins make no window.
+
+    Examples
+    --------
+    >>> align_waveform([0.5, 0.25, 0.125], onset_ms=20, n_bins=4, sampling_rate=100)
+    array([0.  , 0.  , 0.5 , 0.25], dtype=float32)
+    """
+    sound = np.asarray(audio)
+    hop = round(sampling_rate * dt_ms / 1000)
+    if hop < 1 or not math.isclose(hop, sampling_rate * dt_ms / 1000):
+        raise CorpusError(
+            "cannot align a sound with the bins",
+            why=f"{dt_ms} ms at {sampling_rate} Hz are {sampling_rate * dt_ms / 1000} samples",
+            fix="resample it to a rate that gives a whole number of samples a bin, as 44100 Hz",
+        )
+    if sound.ndim != 1 or not np.issubdtype(sound.dtype, np.floating):
+        raise CorpusError(
+            "cannot align a sound with the bins",
+            why=f"it is an array of shape {sound.shape} and type {sound.dtype}",
+            fix="give one channel of floating-point samples",
+        )
+    if n_bins < 0 or not math.isfinite(onset_ms):
+        raise CorpusError(
+            "cannot align a sound with the bins",
+            why=f"a sound at {onset_ms} ms in a window of {n_bins} bins",
+            fix="give a finite onset and the number of bins of the response",
+        )
+    window = np.zeros(n_bins * hop, np.float32)
+    start = round(onset_ms * sampling_rate / 1000)
+    inside = sound[max(-start, 0) : max(len(window) - start, 0)]
+    window[max(start, 0) :][: len(inside)] = inside
+    return window

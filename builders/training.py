@@ -1,0 +1,189 @@
+"""Batches for training: records of any size, padded into one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from builders.errors import CorpusError
+
+#: Two nested axes: one array, or an array for each row where the rows differ in length.
+Matrix = NDArray[Any] | list[NDArray[Any]]
+
+#: The columns that become tensors.
+TENSORS = ("spectrogram", "response")
+
+
+def collate(batch: Any) -> dict[str, Any]:
+    """Make one batch of records, padded on the right: ``DataLoader(..., collate_fn=collate)``.
+
+    B records; R is the largest number of trials among them, T the largest number of bins of
+    their responses and spectrograms, F the number of bands. Trials of a record may differ in
+    length. Padding is zero, and false in the mask.
+
+    Fastest for Arrow, of which no Python lists are made: records joined by
+    `builders.stimuli.with_stimuli` with the format ``"arrow"``, mapped or streamed. (A `Dataset`
+    cannot itself hand Arrow tables to a `DataLoader` that makes the batches: to train without
+    spectrograms, give that loader ``sampler=BatchSampler(...)`` and ``batch_size=None``.)
+
+    Parameters
+    ----------
+    batch : sequence of mappings, or Arrow table or record batch, or sequence of these
+        The records, with a ``response`` (R, T) and perhaps a ``spectrogram`` (F, T): lists, arrays
+        (also of objects), tensors.
+
+    Returns
+    -------
+    dict
+        ``spectrogram`` (B, F, T) float32 tensor, absent if the records have none; ``response``
+        (B, R, T) float32 tensor; ``mask`` (B, R, T) bool tensor, true where the response is data;
+        all other columns as lists of B Python values.
+
+    Raises
+    ------
+    CorpusError
+        If the batch is empty, its records have no response or not all the same columns, or their
+        spectrograms differ in the number of bands.
+
+    Examples
+    --------
+    >>> batch = collate([{"response": [[1, 2]]}, {"response": [[3], [4]]}])
+    >>> batch["response"].tolist()
+    [[[1.0, 2.0], [0.0, 0.0]], [[3.0, 0.0], [4.0, 0.0]]]
+    """
+    columns = _columns(batch)
+    bands = sorted({len(matrix) for matrix in columns.get("spectrogram", [])})
+    if len(bands) > 1:
+        raise CorpusError(
+            "cannot make a batch of these records",
+            why=f"their spectrograms have {' and '.join(map(str, bands))} bands",
+            fix="make batches of one corpus only",
+        )
+    found = [name for name in TENSORS if name in columns]
+    n_bins = max(n_columns(matrix) for name in found for matrix in columns[name])
+    values, lengths = padded(columns["response"], n_bins)
+    tensors = {"response": torch.from_numpy(values), "mask": mask_of(lengths, n_bins)}
+    if "spectrogram" in columns:
+        tensors["spectrogram"] = torch.from_numpy(padded(columns["spectrogram"], n_bins)[0])
+    return {**columns, **tensors}
+
+
+def _columns(batch: Any) -> dict[str, list[Any]]:
+    """The columns of a batch: those of `TENSORS` as matrices, the others as Python values."""
+    rows = [batch] if isinstance(batch, pa.Table | pa.RecordBatch) else list(batch)
+    is_arrow = all(isinstance(row, pa.Table | pa.RecordBatch) for row in rows)
+    listed = sorted({", ".join(sorted(row.schema.names if is_arrow else row)) for row in rows})
+    n_records = sum(row.num_rows for row in rows) if is_arrow else len(rows)
+    if n_records == 0 or len(listed) > 1 or "response" not in listed[0].split(", "):
+        raise CorpusError(
+            "cannot make a batch of these records",
+            why=f"there are {n_records}, with the columns {' or '.join(listed)}",
+            fix="give one record or more, all with a response and with the same columns",
+        )
+    if is_arrow:
+        return _arrow_columns(rows)
+    return {
+        name: [_matrix(row[name]) if name in TENSORS else _python(row[name]) for row in rows]
+        for name in rows[0]
+    }
+
+
+def _arrow_columns(tables: list[pa.Table | pa.RecordBatch]) -> dict[str, list[Any]]:
+    whole = pa.concat_tables(
+        pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
+        for table in tables
+    )
+    found = [name for name in TENSORS if name in whole.column_names]
+    # A row that was gathered by itself is a chunk by itself. Columns of few bytes are cheaper to
+    # convert in one piece, whereas a spectrogram is not to be copied.
+    others: dict[str, list[Any]] = whole.drop_columns(found).combine_chunks().to_pydict()
+    return others | {
+        name: [matrix for chunk in whole[name].chunks for matrix in matrices(chunk)]
+        for name in found
+    }
+
+
+def _python(value: Any) -> Any:
+    """A tensor's, an array's or a NumPy scalar's value as Python has it; others as they are."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _matrix(value: Any) -> Matrix:
+    """Two nested axes of whatever kind as arrays, without a copy where they are arrays."""
+    if isinstance(value, torch.Tensor):
+        return value.numpy()
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value
+    return [np.asarray(row, np.float32) for row in value]
+
+
+def matrices(column: pa.Array) -> Iterator[Matrix]:
+    """The values of an array of nested lists, one by one, as views of its memory."""
+    rows = column.values
+    starts = column.offsets.to_numpy()
+    bounds = rows.offsets.to_numpy()[starts[0] : starts[-1] + 1]
+    counts, lengths = starts[1:] - starts[:-1], bounds[1:] - bounds[:-1]
+    if (counts == counts[:1]).all() and (lengths == lengths[:1]).all():
+        shape = len(column), int(counts[:1].sum()), int(lengths[:1].sum())
+        yield from _floats(rows)[bounds[0] : bounds[-1]].reshape(shape)
+    elif len(column) > 1:
+        for index in range(len(column)):
+            yield from matrices(column.slice(index, 1))
+    else:
+        values = _floats(rows)
+        yield [values[start:end] for start, end in pairwise(bounds)]
+
+
+def _floats(rows: pa.Array) -> NDArray[Any]:
+    values: NDArray[Any] = rows.values.to_numpy(zero_copy_only=False)
+    return values
+
+
+def n_columns(matrix: Matrix) -> int:
+    """The length of a matrix' longest row."""
+    if isinstance(matrix, np.ndarray):
+        return int(matrix.shape[1])
+    return max(map(len, matrix), default=0)
+
+
+def place(matrix: Matrix, target: NDArray[Any], lengths: NDArray[np.int64]) -> None:
+    """Copy a matrix into the first rows and columns of `target`; note the `lengths` of its rows."""
+    if isinstance(matrix, np.ndarray):
+        n_rows, n_bins = matrix.shape
+        target[:n_rows, :n_bins] = matrix
+        lengths[:n_rows] = n_bins
+    else:
+        for index, row in enumerate(matrix):
+            target[index, : len(row)] = row
+            lengths[index] = len(row)
+
+
+def padded(items: Sequence[Matrix], n_bins: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Put B matrices of at most R rows and `n_bins` columns into one array, the rest of it zero.
+
+    All memory is NumPy's: where cores are shared, torch's filling of its own, by a thread for
+    each core, takes longer than everything else here.
+
+    Returns
+    -------
+    values : (B, R, n_bins) array of float32
+    lengths : (B, R) array of int64
+        How long each row was.
+    """
+    n_rows = max(map(len, items))
+    values = np.zeros((len(items), n_rows, n_bins), np.float32)
+    lengths = np.zeros((len(items), n_rows), np.int64)
+    for item, into, lengths_of_item in zip(items, values, lengths, strict=True):
+        place(item, into, lengths_of_item)
+    return values, lengths
+
+
+def mask_of(lengths: NDArray[np.int64], n_bins: int) -> torch.Tensor:
+    """True for the first ``lengths[i, j]`` of `n_bins`: a bool tensor with one more axis."""
+    return torch.from_numpy(np.arange(n_bins) < lengths[..., None])

@@ -1,0 +1,263 @@
+"""Spectrograms joined to records when these are read, and sounds placed in their window."""
+
+from __future__ import annotations
+
+import pickle
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets, load_dataset
+from datasets.distributed import split_dataset_by_node
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from builders.errors import CorpusError
+from builders.stimuli import JoinedRecords, align_waveform, with_stimuli
+
+CONFIGS = {"wingert2026": "CLT027c", "nat4": "A1"}
+
+STIMULI = Dataset.from_dict(
+    {
+        "stim_id": ["a", "b", "c"],
+        "spectrogram": [[[1.0, 2.0], [3.0, 4.0]], [[5.0], [6.0]], [[7.0, 8.0, 9.0]] * 2],
+    }
+)
+RECORDS = Dataset.from_dict(
+    {
+        "stim_id": ["c", "a", "a", "b"],
+        "cell_id": ["x", "x", "y", "y"],
+        "response": [[[0.0, 1.0, 0.0]], [[1.0, 1.0]], [[2.0, 0.0]], [[3.0], [4.0]]],
+    }
+)
+
+
+def keys(rows: Any) -> list[tuple[str, str, float]]:
+    """Of each row: its stimulus, its cell, the first value of its spectrogram."""
+    return [(r["stim_id"], r["cell_id"], float(r["spectrogram"][0][0])) for r in rows]
+
+
+KEYS = [("c", "x", 7.0), ("a", "x", 1.0), ("a", "y", 1.0), ("b", "y", 5.0)]
+
+
+@cache
+def released(corpus: str) -> dict[str, np.ndarray[Any, Any]]:
+    """The spectrograms of a corpus by stimulus, by way of Python lists."""
+    found = load_dataset(f"./{corpus}", "stimuli")
+    return {
+        row["stim_id"]: np.array(row["spectrogram"], np.float32)
+        for split in found.values()
+        for row in split
+    }
+
+
+def as_array(spectrogram: Any) -> np.ndarray[Any, Any]:
+    if isinstance(spectrogram, pa.ChunkedArray):
+        (spectrogram,) = spectrogram.to_pylist()
+    if not isinstance(spectrogram, list):  # of Python floats, which have no type
+        assert spectrogram.dtype in (np.float32, Tensor([0.0]).dtype)
+    return np.asarray(spectrogram, np.float32)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("form", [None, "numpy", "torch", "arrow"])
+def test_every_row_has_the_spectrogram_of_its_stimulus(
+    home: Path, corpus: str, form: str | None, streaming: bool
+) -> None:
+    config = CONFIGS[corpus]
+    records = load_dataset(f"./{corpus}", config, split="val", streaming=streaming)
+    joined = with_stimuli(records.with_format(form), load_dataset(f"./{corpus}", "stimuli"))
+    assert isinstance(joined, IterableDataset if streaming else JoinedRecords)
+    n_rows = 0
+    for row, plain in zip(joined, records.remove_columns("onsets"), strict=True):
+        stim_id = row["stim_id"][0].as_py() if form == "arrow" else row["stim_id"]
+        assert stim_id == plain["stim_id"]
+        assert as_array(row["response"]).tolist() == plain["response"]
+        spectrogram = as_array(row["spectrogram"])
+        assert spectrogram.shape == ((18, 150) if corpus == "nat4" else (32, 2200))
+        assert np.array_equal(spectrogram, released(corpus)[stim_id])
+        n_rows += 1
+    assert n_rows == {"wingert2026": 40, "nat4": 228}[corpus]
+
+
+def test_the_stimuli_of_one_session_are_enough_for_its_records(home: Path) -> None:
+    files = "corpus://wingert2026/stimuli/CLT027c/*.parquet"
+    stimuli = load_dataset("parquet", data_files=files, split="train")
+    assert len(stimuli) == 11
+    joined = with_stimuli(load_dataset("./wingert2026", "CLT027c", split="est"), stimuli)
+    assert joined[-1]["spectrogram"] == released("wingert2026")[joined[-1]["stim_id"]].tolist()
+
+
+def test_nothing_is_copied_or_written(home: Path) -> None:
+    stimuli = load_dataset("./wingert2026", "stimuli", split="est")
+    records = load_dataset("./wingert2026", "CLT027c", split="est").with_format("arrow")
+    before = sorted(home.rglob("*"))
+    joined = with_stimuli(records, stimuli)
+    table = joined[list(range(len(joined)))]
+
+    def addresses(column: pa.ChunkedArray) -> set[int]:
+        return {chunk.values.values.buffers()[1].address for chunk in column.chunks}
+
+    assert len(table) == 180
+    assert addresses(table["spectrogram"]) <= addresses(stimuli.data.column("spectrogram"))
+    assert sorted(home.rglob("*")) == before
+    assert len(pickle.dumps(joined)) < 100_000  # a spectrogram has 281,600 bytes
+    copied = pickle.loads(pickle.dumps(joined))
+    assert copied[[7, 3]].equals(joined[[7, 3]])
+
+
+def test_a_stream_opens_no_shard_before_it_gets_there(own_home: Path) -> None:
+    shards = own_home / "builders" / "shards"
+    stimuli = load_dataset("./wingert2026", "stimuli", split="est")
+    before = set(shards.rglob("*.parquet"))
+    joined = with_stimuli(load_dataset("./wingert2026", "A1", split="est", streaming=True), stimuli)
+    assert keys([next(iter(joined))])[0][1] == "CLT027c-009-1"
+    built = set(shards.rglob("*.parquet")) - before
+    assert {path.parent.name for path in built} == {"CLT027c"}
+
+
+def test_rows_slices_and_lists_of_rows() -> None:
+    joined = with_stimuli(RECORDS, STIMULI)
+    assert len(joined) == 4
+    assert keys(joined) == KEYS
+    assert keys([joined[-1], joined[np.int64(0)]]) == [KEYS[3], KEYS[0]]
+    for batch in (joined[1:3], joined[[1, 2]], joined[range(1, 3)]):
+        assert batch == {
+            "stim_id": ["a", "a"],
+            "cell_id": ["x", "y"],
+            "response": [[[1.0, 1.0]], [[2.0, 0.0]]],
+            "spectrogram": [[[1.0, 2.0], [3.0, 4.0]]] * 2,
+        }
+    with pytest.raises(IndexError):
+        joined[4]
+
+
+def test_a_batch_of_a_loader_is_rows_or_a_table() -> None:
+    joined = with_stimuli(RECORDS, STIMULI)
+    assert keys(joined.__getitems__([3, 0])) == [KEYS[3], KEYS[0]]
+    table = joined.with_format("arrow").__getitems__([3, 0])
+    assert keys(table.to_pylist()) == [KEYS[3], KEYS[0]]
+
+
+def test_select_shuffle_shard_and_format() -> None:
+    joined = with_stimuli(RECORDS, STIMULI)
+    assert keys(joined.select([2, 0])) == [KEYS[2], KEYS[0]]
+    assert keys(joined.shard(2, 1)) == KEYS[2:]
+    assert keys(joined.shard(2, 1, contiguous=False)) == KEYS[1::2]
+    shuffled = joined.shuffle(seed=2)
+    assert keys(shuffled) == keys(with_stimuli(RECORDS.shuffle(seed=2), STIMULI)) != KEYS
+    assert sorted(keys(shuffled)) == sorted(KEYS)
+    row = shuffled.with_format("torch", columns=["response"])[0]
+    assert sorted(row) == ["response", "spectrogram"]
+    assert isinstance(row["spectrogram"], Tensor)
+
+
+def test_nodes_share_the_joined_records_out() -> None:
+    nodes = [
+        keys(with_stimuli(split_dataset_by_node(RECORDS, rank, 2), STIMULI)) for rank in range(2)
+    ]
+    assert nodes == [KEYS[:2], KEYS[2:]]
+    stream = with_stimuli(RECORDS.to_iterable_dataset(num_shards=2), STIMULI)
+    nodes = [keys(split_dataset_by_node(stream, rank, 2)) for rank in range(2)]
+    assert nodes == [KEYS[:2], KEYS[2:]]
+    assert sorted(keys(stream.shuffle(seed=0, buffer_size=4))) == sorted(KEYS)
+
+
+def test_stimuli_may_be_filtered_and_in_any_format() -> None:
+    stimuli = STIMULI.shuffle(seed=0).filter(lambda row: row["stim_id"] != "b").with_format("torch")
+    joined = with_stimuli(RECORDS.select(range(3)), stimuli)
+    assert keys(joined) == KEYS[:3]
+    both = DatasetDict(est=STIMULI.select([0]), val=STIMULI.select([1, 2]))
+    assert keys(with_stimuli(RECORDS, both)) == KEYS
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_missing_stimulus_is_named(streaming: bool) -> None:
+    records = RECORDS.to_iterable_dataset() if streaming else RECORDS
+    joined = with_stimuli(records, STIMULI.select([0, 2]))
+    with pytest.raises(CorpusError, match="no spectrogram of stimulus 'b'"):
+        list(joined)
+
+
+@pytest.mark.parametrize(
+    ("records", "stimuli", "message"),
+    [
+        (RECORDS, STIMULI.to_iterable_dataset(), "cannot look stimuli up"),
+        (DatasetDict(est=RECORDS), STIMULI, "not DatasetDict"),
+        (RECORDS.remove_columns("stim_id"), STIMULI, "no column 'stim_id'"),
+        (RECORDS, STIMULI.remove_columns("spectrogram"), "no column 'spectrogram'"),
+        (RECORDS.with_format("pandas"), STIMULI, "records of format 'pandas'"),
+        (RECORDS.to_iterable_dataset().map(dict), STIMULI, "columns of a stream are not known"),
+    ],
+)
+def test_what_cannot_be_joined_is_refused(records: Any, stimuli: Any, message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
+        with_stimuli(records, stimuli)
+
+
+def test_the_join_without_this_package(home: Path, corpus: str) -> None:
+    """The four lines of the README."""
+    records = load_dataset(f"./{corpus}", CONFIGS[corpus], split="val")
+    tables = load_dataset(f"./{corpus}", "stimuli")
+
+    stimuli = concatenate_datasets([*tables.values()]).with_format("numpy")
+    row_of = {stim_id: row for row, stim_id in enumerate(stimuli["stim_id"])}
+
+    def spectrograms(batch: Any) -> Any:
+        return batch | {
+            "spectrogram": [stimuli[row_of[stim]]["spectrogram"] for stim in batch["stim_id"]]
+        }
+
+    joined = records.with_transform(spectrograms)
+    streamed = records.to_iterable_dataset().map(spectrograms, batched=True, batch_size=10)
+
+    assert set(records.unique("stim_id")) <= set(released(corpus))
+    for found in (joined.select(range(0, len(joined), 10)), streamed.take(11)):
+        for row in found:
+            assert row["spectrogram"].dtype == np.float32
+            assert np.array_equal(row["spectrogram"], released(corpus)[row["stim_id"]])
+
+
+def test_a_sound_is_placed_in_its_window() -> None:
+    sound = np.linspace(-1, 1, 1000)
+    window = align_waveform(sound, onset_ms=20, n_bins=5)
+    assert window.dtype == np.float32
+    assert window.shape == (5 * 441,)
+    assert not window[:882].any()
+    assert np.array_equal(window[882:1882], sound.astype(np.float32))
+    assert not window[1882:].any()
+
+
+@given(
+    sound=st.lists(st.floats(-1, 1, width=32), max_size=30),
+    onset=st.integers(-40, 40),
+    n_bins=st.integers(0, 6),
+)
+def test_what_lies_outside_the_window_is_cut(sound: list[float], onset: int, n_bins: int) -> None:
+    """At 500 Hz a bin has 5 samples, and a sample takes 2 ms."""
+    expected = [0.0] * (n_bins * 5)
+    for index, value in enumerate(sound):
+        if 0 <= onset + index < len(expected):
+            expected[onset + index] = value
+    found = align_waveform(np.array(sound, float), onset * 2, n_bins, sampling_rate=500)
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("audio", "options", "message"),
+    [
+        ([0.5], {"sampling_rate": 22050}, "220.5 samples"),
+        ([0.5], {"sampling_rate": 0}, "0.0 samples"),
+        (np.zeros((2, 50)), {}, r"shape \(2, 50\)"),
+        (np.zeros(50, np.int16), {}, "type int16"),
+        ([0.5], {"n_bins": -1}, "window of -1 bins"),
+        ([0.5], {"onset_ms": float("nan")}, "nan ms"),
+    ],
+)
+def test_what_cannot_be_aligned_is_refused(audio: Any, options: Any, message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
+        align_waveform(audio, **{"onset_ms": 0, "n_bins": 2, **options})
