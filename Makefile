@@ -14,9 +14,13 @@ demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
 	WINGERT2026_DATA=$(WINGERT2026_DATA) NAT4_DATA=$(NAT4_DATA) \
 	BUILDERS_HOME=$(DEMO)/builders HF_HOME=$(DEMO)/huggingface FIGURES=$(DEMO) \
 		.venv/bin/python scripts/quickstart.py
+	@echo; echo "two models fitted to one site, and their filters compared with those planted in its cells"
+	WINGERT2026_DATA=$(WINGERT2026_DATA) BUILDERS_HOME=$(DEMO)/builders HF_HOME=$(DEMO)/huggingface \
+		.venv/bin/python scripts/train_baseline.py --config CLT028c --epochs 10 --device cpu \
+		$$(find $(WINGERT2026_DATA) -maxdepth 1 -name filters.npz -exec echo --filters {} \;)
 
 test: .venv/installed-test .venv-oldest/installed
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 	.venv-oldest/bin/python -m pytest tests/test_load.py tests/test_corpora.py
 
 lint: .venv/installed-test
@@ -33,7 +37,7 @@ clean:
 
 $(DEMO)/%: | .venv/installed
 	rm -rf $@.partial
-	.venv/bin/builders synthesize $* $@.partial --scale mini
+	.venv/bin/builders synthesize $* $@.partial --scale mini --driven
 	mv $@.partial $@
 
 .venv/installed: pyproject.toml constraints.txt

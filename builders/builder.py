@@ -118,8 +118,11 @@ class CorpusBuilder(Parquet):
 
     @classmethod
     @abstractmethod
-    def synthesize(cls, folder: Path, scale: Scale, seed: int) -> None:
-        """Write a synthetic release in the published layout: ``mini`` or ``full``."""
+    def synthesize(cls, folder: Path, scale: Scale, seed: int, driven: bool = False) -> None:
+        """Write a synthetic release in the published layout: ``mini`` or ``full``.
+
+        If `driven`, spikes follow from known filters, which are written beside it.
+        """
 
     @classmethod
     @abstractmethod

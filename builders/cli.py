@@ -32,9 +32,12 @@ def synthesize(
         "mini"
     ),
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    driven: Annotated[
+        bool, typer.Option("--driven", help="Spikes follow from known filters: filters.npz.")
+    ] = False,
 ) -> None:
     """Write a synthetic release in the published layout."""
-    find_corpus(corpus).synthesize(folder, scale, seed)
+    find_corpus(corpus).synthesize(folder, scale, seed, driven)
 
 
 @app.command()

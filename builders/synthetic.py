@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,7 @@ def spectrogram(
     fs: float,
     compressible: bool,
     silence: float = SILENCE,
+    rich: bool = False,
 ) -> Floats:
     """A plausible sound, the same one wherever `seed`, `stim` and the shape are the same.
 
@@ -107,6 +109,9 @@ def spectrogram(
         cost as much disk and time as real ones.
     silence : float
         Seconds before and after the sound.
+    rich : bool
+        Whether every band and every rate of modulation up to 25 Hz has its share, so that what a
+        cell responds to can be told from its response; otherwise few and slow ones dominate.
 
     Returns
     -------
@@ -114,21 +119,23 @@ def spectrogram(
         Amplitude, non-negative, square-root compressed; 0 during the silences.
     """
     rng = generator(seed, "spectrogram", stim, f"{n_bands}x{n_bins}")
-    quiet, n_parts = round(silence * fs), 8
+    quiet = round(silence * fs)
     n_sound = n_bins - 2 * quiet
     # Each part of the sound: a bump over the bands times an envelope with a 1/f modulation
-    # spectrum that ends at 4 Hz.
+    # spectrum that ends at 4 Hz; a flat one that ends at 25 Hz if rich, and more contrast.
+    n_parts, fastest, slope = (n_bands, 25, 0.0) if rich else (8, 4, 0.5)
+    contrast, level = (3.0, 0.15) if rich else (1.2, 1.0)
     centre = rng.uniform(0, n_bands, (n_parts, 1))
     width = rng.uniform(0.03, 0.15, (n_parts, 1)) * n_bands
     profile = np.exp(-0.5 * ((np.arange(n_bands) - centre) / width) ** 2)
-    rates = np.arange(1, round(4 * n_sound / fs) + 1)
-    waves = rng.normal(size=(n_parts, 2, len(rates))) / np.sqrt(rates)
+    rates = np.arange(1, round(fastest * n_sound / fs) + 1)
+    waves = rng.normal(size=(n_parts, 2, len(rates))) / rates**slope
     coefficients = np.zeros((n_parts, n_sound // 2 + 1), complex)
     coefficients[:, rates] = waves[:, 0] + 1j * waves[:, 1]
     envelope = np.fft.irfft(coefficients, n_sound, axis=1)
-    envelope = np.exp(1.2 * envelope / envelope.std(axis=1, keepdims=True))
+    envelope = np.exp(contrast * envelope / envelope.std(axis=1, keepdims=True))
     # einsum, not BLAS: its result does not depend on the number of threads.
-    sound = np.sqrt(np.einsum("pf,pt->ft", profile, envelope))
+    sound = level * np.sqrt(np.einsum("pf,pt->ft", profile, envelope))
     sound = np.rint(sound * 64) / 64 if compressible else sound * rng.uniform(0.9, 1.1, sound.shape)
     return np.pad(sound, ((0, 0), (quiet, quiet)))
 
@@ -247,9 +254,37 @@ def spike_train(rng: np.random.Generator, heard: NDArray[np.float32], fs: float)
     n_bands, n_bins = heard.shape
     mean_rate = min(4 * np.exp(0.8 * rng.normal()), 60)
     gain, band = rng.uniform(0.5, 3), rng.integers(n_bands)
+    shape = 1 + gain * np.roll(heard[band], LATENCY)
+    return poisson_train(rng, shape, fs, mean_rate * n_bins / fs)
+
+
+def poisson_train(
+    rng: np.random.Generator,
+    rate: NDArray[np.floating[Any]],
+    fs: float,
+    expected_count: float | None = None,
+) -> Floats:
+    """Spike times of an inhomogeneous Poisson process, on the acquisition's clock.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    rate : (n_bins,) float
+        In each bin, non-negative: spikes/s, or in proportion to that.
+    fs : float
+        Bins per second.
+    expected_count : float, optional
+        Mean number of spikes; by default what `rate` in spikes/s amounts to.
+
+    Returns
+    -------
+    (n,) float64
+        Seconds, ascending.
+    """
+    n_bins = len(rate)
     expected = np.zeros(n_bins + 1)
-    np.cumsum(1 + gain * np.roll(heard[band], LATENCY), dtype=np.float64, out=expected[1:])
-    count = rng.poisson(mean_rate * n_bins / fs)
+    np.cumsum(rate, dtype=np.float64, out=expected[1:])
+    count = rng.poisson(expected[-1] / fs if expected_count is None else expected_count)
     uniform = np.sort(rng.random(count)) * expected[-1]
     times: Floats = np.interp(uniform, expected, np.arange(n_bins + 1) / fs)
     ticks: Floats = np.rint(times * SPIKE_CLOCK)

@@ -244,10 +244,10 @@ class Nat4(CorpusBuilder):
     DEFAULT_CONFIG_NAME = "all"
 
     @classmethod
-    def synthesize(cls, folder: Path, scale: Scale, seed: int) -> None:
+    def synthesize(cls, folder: Path, scale: Scale, seed: int, driven: bool = False) -> None:
         from nat4.synthetic import synthesize
 
-        synthesize(folder, scale, seed)
+        synthesize(folder, scale, seed, driven)
 
     @classmethod
     def describe(cls, release: Release) -> dict[str, object]:

@@ -13,7 +13,7 @@ import hashlib
 import shutil
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,16 +24,18 @@ from numpy.typing import NDArray
 from builders.synthetic import (
     Floats,
     Timeline,
-    drive,
     generator,
     hard_spikes,
     new_release,
+    poisson_train,
     run_writers,
     spectrogram,
     spike_train,
     timeline,
 )
 from builders.synthetic_archive import PACKAGES, Signal, csv_file, h5_file, write_recording
+from builders.synthetic_filters import compress, neuron, responder, write_filters
+from builders.synthetic_waveforms import write_waveforms
 
 Scale = Literal["mini", "full"]
 Codes = NDArray[np.unsignedinteger[Any]]
@@ -136,6 +138,8 @@ class Plan:
         Cells that are not ``sig_auditory``.
     unlisted : str
         The cell that the table of predictions lacks, or "".
+    driven : bool
+        Whether its cells are those of `builders.synthetic_filters`.
     """
 
     area: str
@@ -146,6 +150,7 @@ class Plan:
     missing: dict[tuple[str, str], tuple[int, int]]
     deaf: frozenset[str]
     unlisted: str
+    driven: bool = False
 
     @property
     def cells(self) -> dict[str, tuple[str, ...]]:
@@ -158,20 +163,23 @@ class Plan:
         return {cell: ids[0] for cell, ids in self.cells.items() if len(ids) == 1 != (cell in ids)}
 
 
-def synthesize(folder: Path, scale: Scale, seed: int = 0) -> None:
+def synthesize(folder: Path, scale: Scale, seed: int = 0, driven: bool = False) -> None:
     """Write a synthetic release.
 
     For each area ``<area>_NAT4_ozgf.fs100.ch18.tgz``, ``<area>_pred_correlation.csv`` and the
-    folder ``<area>_single_sites``; the one of PEG is a zip, as published, in `mini`.
+    folder ``<area>_single_sites``; the one of PEG is a zip, as published, in `mini`. For both
+    ``wav.zip``, with 1 s of every sound; if driven, ``filters.npz`` as well.
 
     Parameters
     ----------
     folder : Path
         Empty, or not there yet.
     scale : {"mini", "full"}
-        7 site recordings (a release of 1 MB), or all 34 (some 150 MB).
+        7 site recordings (a release of 1 MB), or all 34 (some 200 MB).
     seed : int
         The same seed gives the same bytes.
+    driven : bool
+        Whether spikes follow from known filters, see `builders.synthetic_filters`.
 
     Raises
     ------
@@ -179,8 +187,15 @@ def synthesize(folder: Path, scale: Scale, seed: int = 0) -> None:
         If `scale` is unknown or `folder` is not an empty folder.
     """
     folder = new_release(folder, scale)
-    plans = [plan(area, scale, seed) for area in AREAS]
+    plans = [plan(area, scale, seed, driven) for area in AREAS]
     writers = [partial(write_population, folder, each, seed) for each in plans]
+    seconds = dict.fromkeys(waveform_names(scale, seed), DURATION - 2 * SILENCE)
+    writers.append(
+        partial(write_waveforms, folder / "wav.zip", seconds, seed, pack=scale == "mini")
+    )
+    if driven:
+        cells = [(cell, (ids or (cell,))[0]) for each in plans for cell, ids in each.cells.items()]
+        writers.append(partial(write_filters, folder / "filters.npz", seed, BANDS, cells))
     for each in plans:
         sites = folder / f"{each.area}_single_sites"
         sites.mkdir()
@@ -191,7 +206,7 @@ def synthesize(folder: Path, scale: Scale, seed: int = 0) -> None:
         _zip(folder / "PEG_single_sites")
 
 
-def plan(area: str, scale: Scale, seed: int = 0) -> Plan:
+def plan(area: str, scale: Scale, seed: int = 0, driven: bool = False) -> Plan:
     """What a release holds of one area, and what is odd about it."""
     rng = generator(seed, "plan", area, scale)
     size, names = SIZES[scale, area], SITES[scale, area].split()
@@ -232,7 +247,7 @@ def plan(area: str, scale: Scale, seed: int = 0) -> Plan:
     if (scale, area) == ("mini", "PEG"):
         missing[loud[size.missing], est[-1]] = (60, N_BINS)
     deaf = frozenset(rng.choice(sorted(held), size.deaf, replace=False).tolist())
-    return Plan(area, scale, tuple(sites), tuple(val), tuple(est), missing, deaf, unlisted)
+    return Plan(area, scale, tuple(sites), tuple(val), tuple(est), missing, deaf, unlisted, driven)
 
 
 def sounds(scale: Scale, seed: int = 0) -> tuple[list[str], list[str]]:
@@ -246,6 +261,14 @@ def sounds(scale: Scale, seed: int = 0) -> tuple[list[str], list[str]]:
     ]
     est, val = names[:n_est], names[n_est:]
     return [f"STIM_{name}.wav" for name in est], [f"STIM_00{name}.wav" for name in val]
+
+
+def waveform_names(scale: Scale, seed: int = 0) -> list[str]:
+    """Names in ``wav.zip`` of all sounds: the epochs', but some of those differ in letter case."""
+    est, val = sounds(scale, seed)
+    names = [stim.removeprefix("STIM_") for stim in sorted(est + val)]
+    mixed = [name for name in names if name != name.lower()]
+    return [f"wav/{name.lower() if name in mixed[::2] else name}" for name in names]
 
 
 def _cell_ids(rng: np.random.Generator, site: str, count: int) -> list[str]:
@@ -268,14 +291,13 @@ def record(area: Plan, site: Site, seed: int) -> tuple[Timeline, dict[str, Float
     """
     rng = generator(seed, "recording", site.name)
     line = timeline(rng, site.repetitions, DURATION, SITE_FS, silence=SILENCE, gap=GAP[area.scale])
-    ratio = SITE_FS // FS
-    heard = drive(replace(line, fs=FS, n_bins=line.n_bins // ratio), partial(_sound, area, seed))
+    respond = responder(seed, line, partial(_sound, area, seed), area.driven)
     trains: dict[str, Floats] = {}
     for cell in [*site.held, *(cell for cell, ids in site.cells.items() if not ids)]:
-        trains[cell] = spike_train(generator(seed, "spikes", cell), heard, FS)
+        trains[cell] = respond(generator(seed, "spikes", cell), cell)
         if cell == site.hard:
             # The last bin of a trial, and the one after it.
-            ends = (line.first_bins[1] + N_BINS * ratio + np.array([-0.5, 0.5])) / SITE_FS
+            ends = (line.first_bins[1] + N_BINS * (SITE_FS // FS) + np.array([-0.5, 0.5])) / SITE_FS
             trains[cell] = np.sort(np.concatenate([trains[cell], hard_spikes(line), ends]))
         if cell == site.silent:
             trains[cell] = np.zeros(0)
@@ -283,8 +305,10 @@ def record(area: Plan, site: Site, seed: int) -> tuple[Timeline, dict[str, Float
 
 
 def _sound(area: Plan, seed: int, stim: str) -> Floats:
-    mini = area.scale == "mini"
-    return spectrogram(seed, stim, BANDS, N_BINS, fs=FS, compressible=mini, silence=SILENCE)
+    return spectrogram(
+        seed, stim, BANDS, N_BINS,
+        fs=FS, compressible=area.scale == "mini", silence=SILENCE, rich=area.driven,
+    )  # fmt: skip
 
 
 def validation_means(line: Timeline, times: Floats, stims: Iterable[str]) -> Codes:
@@ -312,7 +336,7 @@ def responses(area: Plan, heard: Floats, seed: int) -> Codes:
         means; for a cell with two ids there, those of the first.
     """
     est = heard[:, len(area.val) * N_BINS :].astype(np.float32)
-    n_est = est.shape[1]
+    compressed, n_est = compress(heard[:, -est.shape[1] :]), est.shape[1]
     table = np.zeros((len(area.cells), heard.shape[1]), np.uint16)
     rows = dict(zip(area.cells, table, strict=True))
     for site in area.sites:
@@ -320,7 +344,12 @@ def responses(area: Plan, heard: Floats, seed: int) -> Codes:
         for cell, ids in site.cells.items():
             held = (ids or (cell,))[0]
             means = validation_means(line, trains[held], area.val)
-            times = spike_train(generator(seed, "spikes", held), est, FS)
+            spikes = generator(seed, "spikes", held)
+            if area.driven:
+                rate = neuron(seed, held, BANDS).rate(compressed)
+                times = poisson_train(spikes, rate, FS)
+            else:
+                times = spike_train(spikes, est, FS)
             bins = np.floor(times * FS).astype(np.int64)
             counts = np.bincount(bins[bins < n_est], minlength=n_est) * (held != site.silent)
             rows[cell][:-n_est], rows[cell][-n_est:] = means, counts * STEPS

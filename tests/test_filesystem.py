@@ -46,7 +46,7 @@ FILES = [
 WRONG = {
     "wingert2027": ("wingert2027", ["wingert2026"]),
     "wingert2027/data/A1": ("wingert2027", ["wingert2026"]),
-    "wingert2026/dat": ("dat", ["README.md", "cells.parquet", "data", "stimuli"]),
+    "wingert2026/dat": ("dat", ["README.md", "cells.parquet", "data", "stimuli", "waveforms"]),
     "wingert2026/data/A2": ("A2", ["A1", "AC", "HC", "PEG", "unlabeled"]),
     "wingert2026/data/A2/CLT027c/est.parquet": ("A2", ["A1", "AC", "HC", "PEG", "unlabeled"]),
     "wingert2026/data/PEG/CLT027c": ("CLT027c", ["CLT050c", "SLJ032a", "SLJ032a-B"]),
@@ -84,6 +84,7 @@ def test_a_folder_lists_what_is_in_it(filesystem: Any) -> None:
         "wingert2026/cells.parquet",
         "wingert2026/data",
         "wingert2026/stimuli",
+        "wingert2026/waveforms",
     ]
     assert names("wingert2026/data") == [f"wingert2026/data/{area}" for area in SITES]
     for area, sites in SITES.items():
@@ -95,7 +96,7 @@ def test_a_folder_lists_what_is_in_it(filesystem: Any) -> None:
 
 def test_entries_are_files_or_directories(filesystem: Any) -> None:
     entries = {entry["name"]: entry["type"] for entry in filesystem.ls("wingert2026")}
-    assert sorted(entries.values()) == ["directory", "directory", "file", "file"]
+    assert sorted(entries.values()) == ["directory"] * 3 + ["file"] * 2
     for path in FOLDERS:
         assert filesystem.isdir(path)
         assert not filesystem.isfile(path)
@@ -125,7 +126,9 @@ def test_walk_and_find_go_through_the_whole_tree(filesystem: Any) -> None:
         for session in sessions
         for name in ("val-00000-of-00001", *(f"est-0000{part}-of-00004" for part in range(4)))
     }
-    assert walked == records | stimuli | {"wingert2026/README.md", "wingert2026/cells.parquet"}
+    waveforms = {f"wingert2026/waveforms/{part:05d}-of-00192.parquet" for part in range(192)}
+    others = {"wingert2026/README.md", "wingert2026/cells.parquet"}
+    assert walked == records | stimuli | waveforms | others
     assert filesystem.find("corpus://wingert2026") == sorted(walked)
     assert set(filesystem.find("wingert2026/data")) == records
     assert filesystem.find(EST) == [EST]

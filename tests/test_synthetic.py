@@ -9,6 +9,8 @@ import itertools
 import json
 import re
 import tarfile
+import wave
+import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,9 @@ from builders.synthetic import (
     timeline,
 )
 from builders.synthetic_archive import Signal, h5_file, write_recording
-from wingert2026.synthetic import Archive, archives, synthesize, write_archive
+from builders.synthetic_filters import LAGS, write_filters
+from builders.synthetic_waveforms import write_waveforms
+from wingert2026.synthetic import Archive, archives, sounds, synthesize, write_archive
 from wingert2026.synthetic_cells import cell_list
 
 Row = dict[str, Any]
@@ -237,7 +241,7 @@ def test_duplicate_archive(mini: dict[str, Contents]) -> None:
 def test_size_and_names(mini_release: Path) -> None:
     paths = [path for path in mini_release.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in paths) < 60e6
-    names = [path.name for path in paths if path.name != "cell_list.csv"]
+    names = [path.name for path in paths if path.name not in ("cell_list.csv", "wav.zip")]
     assert len(names) == 10
     assert all(re.fullmatch(r"[A-Z]{3}\d{3}[a-z]_[0-9a-f]{40}\.tgz", name) for name in names)
 
@@ -457,6 +461,152 @@ def test_full_spectrograms_do_not_compress() -> None:
         sizes[compressible] = len(gzip.compress(sound.tobytes(), 1)) / sound.nbytes
     assert sizes[True] < 0.3
     assert sizes[False] > 0.75
+
+
+# The sounds
+
+
+def test_sounds_are_as_long_as_their_windows_allow(
+    mini_release: Path, mini: dict[str, Contents]
+) -> None:
+    longest: dict[str, int] = {}
+    for contents in mini.values():
+        for stim, values in contents.arrays("stim").items():
+            name = "wav/" + stim.removeprefix("STIM_")
+            longest[name] = max(values.shape[1], longest.get(name, 0))
+    with zipfile.ZipFile(mini_release / "wav.zip") as archive:
+        infos = archive.infolist()
+        assert sorted(archive.namelist()) == sorted(longest)
+        assert {info.date_time for info in infos} == {(1980, 1, 1, 0, 0, 0)}
+        envelopes = set()
+        for name, n_bins in longest.items():
+            with wave.open(archive.open(name)) as file:
+                assert file.getparams()[:4] == (1, 2, 44100, (n_bins - 200) * 441)
+                if len(envelopes) < 20:  # reading all of them takes seconds
+                    samples = np.frombuffer(file.readframes(n_bins * 441), "<i2")
+                    assert samples[0] == 21000  # it sets in with the first sample
+                    assert (samples != 0).mean() > 0.8
+                    envelopes.add(np.abs(samples).reshape(-1, 441).max(1).tobytes())
+    assert len(envelopes) == 20
+    assert set(longest.values()) == {2000, 2200}
+    assert (mini_release / "wav.zip").stat().st_size < 15e6
+
+
+def test_full_has_the_published_sounds() -> None:
+    seconds = sounds(archives("full", 0))
+    assert 1900 < len(seconds) < 2010
+    assert set(seconds.values()) == {18, 20}
+    assert 3e9 < sum(seconds.values()) * 88_200 < 4e9
+    assert {"wav/00seq1.wav", "wav/00seq5_hand.wav"} < set(seconds)
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_sounds_are_packed_or_stored(tmp_path: Path, pack: bool) -> None:
+    for name in ("a", "b"):
+        write_waveforms(tmp_path / name, {"wav/y.wav": 1.0, "wav/x.wav": 0.3}, 0, pack=pack)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert ((tmp_path / "a").stat().st_size > 1.3 * 88_200) == (not pack)
+    with zipfile.ZipFile(tmp_path / "a") as archive:
+        assert archive.namelist() == ["wav/x.wav", "wav/y.wav"]
+        assert archive.testzip() is None
+
+
+def test_interrupted_sounds_leave_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="negative"):
+        write_waveforms(tmp_path / "wav.zip", {"wav/x.wav": 1.0, "wav/y.wav": -1.0}, 0, pack=True)
+    assert not list(tmp_path.iterdir())
+
+
+# Driven cells
+
+
+def slow_rate(file: Any, cell: str, sound: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spikes/s of a cell, by the formula at the head of `builders.synthetic_filters`."""
+    row = file["cell_id"].tolist().index(cell)
+    planted, offset, scale = (file[name][row] for name in ("filters", "offset", "scale"))
+    x = np.log(10 * sound + 1)
+    drives = np.full(x.shape[1], float(offset))
+    for t in range(x.shape[1]):
+        for lag in range(min(planted.shape[1], t + 1)):
+            drives[t] += (planted[:, lag] * x[:, t - lag]).sum()
+    rate: NDArray[np.float64] = scale * np.log(1 + np.exp(drives))
+    return rate
+
+
+@pytest.fixture(scope="module")
+def driven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Contents]:
+    """A folder with an archive and its filters, and what the archive holds."""
+    folder = tmp_path_factory.mktemp("driven")
+    (plan,) = (plan for plan in archives("mini", 0, driven=True) if plan.name == "PRN018b")
+    write_filters(folder / "filters.npz", 0, 32, [(cell, cell) for cell in plan.cells])
+    return folder, read(write_archive(folder, plan, 0), plan)
+
+
+def test_planted_rate_is_the_one_of_the_spikes(driven: tuple[Path, Contents]) -> None:
+    folder, contents = driven
+    sound = contents.arrays("stim")
+    starts = sorted(
+        (round(float(row["start"]) * 100), row["name"])
+        for row in contents.epochs("resp")
+        if row["name"].startswith("STIM_")
+    )
+    ((_, end),) = contents.header("resp")["segments"]
+    deviations, rates = [], []
+    with np.load(folder / "filters.npz") as file:
+        for cell, times in list(contents.arrays("resp").items())[:12]:
+            bins = np.floor(times * 100)
+            if not len(times) or bins[-1] >= end:
+                continue  # silent, or with hard spikes, of which one is past the end
+            expected = {stim: slow_rate(file, cell, x) / 100 for stim, x in sound.items()}
+            counts = np.concatenate(
+                [np.bincount(bins[(bins >= s) & (bins < s + 2000)].astype(int) - s, minlength=2000)
+                 for s, _ in starts]
+            )  # fmt: skip
+            means = np.concatenate([expected[stim] for _, stim in starts])
+            order = np.argsort(means)
+            groups = counts[order].reshape(50, -1).sum(1), means[order].reshape(50, -1).sum(1)
+            deviations.append((groups[0] - groups[1]) / np.sqrt(groups[1] + 0.1))
+            rates.append(counts.sum() / len(counts) * 100)
+            assert times[-1] > starts[-1][0] / 100  # over the whole recording
+    assert len(rates) > 7
+    assert 0.85 < np.std(deviations) < 1.15
+    assert abs(np.mean(deviations)) < 0.1
+    assert 2 < min(rates) < max(rates) < 40
+
+
+def test_planted_filters(driven: tuple[Path, Contents]) -> None:
+    folder, contents = driven
+    with np.load(folder / "filters.npz") as file:
+        assert file["cell_id"].tolist() == list(contents.plan.cells)
+        planted = file["filters"]
+    n_cells = len(contents.plan.cells)
+    assert planted.shape == (n_cells, 32, LAGS)
+    flat = planted.reshape(n_cells, -1)
+    peak, trough = (np.unravel_index(f(flat, axis=1), (32, LAGS)) for f in (np.argmax, np.argmin))
+    assert ((peak[1] >= 1) & (peak[1] <= 5)).all()  # excitation after 10 to 50 ms
+    assert (trough[1] > peak[1]).all()  # and then inhibition
+    assert len(set(peak[0])) > 5
+    similar = np.corrcoef(flat) - np.eye(n_cells)
+    assert similar.max() < 0.999
+    assert abs(np.median(similar)) < 0.5
+
+
+def test_driven_release_has_the_same_quirks(
+    driven: tuple[Path, Contents], mini: dict[str, Contents]
+) -> None:
+    folder, contents = driven
+    plain = mini["PRN018b"]
+    assert contents.stem == plain.stem
+    assert [name for name, _ in contents.members] == [name for name, _ in plain.members]
+    assert contents.header("resp")["chans"] == plain.header("resp")["chans"]
+    assert contents.epochs("resp") == plain.epochs("resp")
+    assert {cell for cell, times in contents.arrays("resp").items() if not len(times)} == {
+        cell for cell, times in plain.arrays("resp").items() if not len(times)
+    }
+    write_filters(folder / "again.npz", 0, 32, [(cell, cell) for cell in contents.plan.cells])
+    assert (folder / "again.npz").read_bytes() == (folder / "filters.npz").read_bytes()
+    again = write_archive(folder, contents.plan, 0)
+    assert read(again, contents.plan).files == contents.files
 
 
 # Determinism and errors

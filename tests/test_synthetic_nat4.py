@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import tarfile
+import wave
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +27,18 @@ import builders.synthetic_archive
 from builders.errors import CorpusError
 from builders.synthetic import hard_spikes, run_writers
 from builders.synthetic_archive import Blocks, csv_file
-from nat4.synthetic import AREAS, GAP, Plan, Site, plan, record, sounds, synthesize, write_site
+from nat4.synthetic import (
+    AREAS,
+    GAP,
+    Plan,
+    Site,
+    plan,
+    record,
+    sounds,
+    synthesize,
+    waveform_names,
+    write_site,
+)
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
@@ -250,7 +262,7 @@ def test_files(release: Path) -> None:
     assert {path.name for path in release.iterdir()} == {
         "A1_NAT4_ozgf.fs100.ch18.tgz", "PEG_NAT4_ozgf.fs100.ch18.tgz",
         "A1_pred_correlation.csv", "PEG_pred_correlation.csv",
-        "A1_single_sites", "PEG_single_sites.zip",
+        "A1_single_sites", "PEG_single_sites.zip", "wav.zip",
     }  # fmt: skip
     expected = {
         "A1": {"TNC008a", "TNC012a", "ARM029a", "DRX006b"},
@@ -261,6 +273,26 @@ def test_files(release: Path) -> None:
         assert all(re.fullmatch(rf"{area}_\w{{7}}_[0-9a-f]{{40}}\.tgz", name) for name in found)
         assert {name.split("_")[1] for name in found} == names
         assert len(found) == len(names)
+
+
+def test_waveforms(release: Path, plans: dict[str, Plan]) -> None:
+    stims = [*plans["A1"].est, *plans["A1"].val]
+    expected = {"wav/" + stim.removeprefix("STIM_") for stim in stims}
+    with zipfile.ZipFile(release / "wav.zip") as archive:
+        names = set(archive.namelist())
+        assert len(archive.namelist()) == len(names) == 46
+        assert {name.lower() for name in names} == {name.lower() for name in expected}
+        assert 0 < len(names - expected) < 20  # some differ in letter case
+        for name in names:
+            with wave.open(archive.open(name)) as file:
+                assert file.getparams()[:4] == (1, 2, 44100, 44100)
+                assert file.readframes(1) != b"\0\0"
+
+
+def test_full_waveform_names() -> None:
+    names = waveform_names("full")
+    assert len({name.lower() for name in names}) == 593
+    assert sum(name.startswith("wav/00cat") for name in names) == 18
 
 
 def test_zip_is_stored_and_timeless(release: Path) -> None:
@@ -588,6 +620,54 @@ def test_predictions(release: Path, populations: dict[str, Contents]) -> None:
         for row in rows:
             hears = float(row["r_test"]) > float(row["r_floor"])
             assert hears == (row["sig_auditory"] == "True") == bool(row["r_ceiling"])
+
+
+# Driven cells
+
+
+def test_driven_release(release: Path, plans: dict[str, Plan], tmp_path: Path) -> None:
+    """Estimation and validation follow from the same rate; the quirks are those of any release."""
+    synthesize(tmp_path / "driven", "mini", driven=True)
+    paths = {str(path.relative_to(release)) for path in release.rglob("*")}
+    found = {
+        str(path.relative_to(tmp_path / "driven")) for path in (tmp_path / "driven").rglob("*")
+    }
+    assert found == paths | {"filters.npz"}
+    name = "A1_NAT4_ozgf.fs100.ch18.tgz"
+    population = read((tmp_path / "driven" / name).read_bytes(), name)
+    files = dict(site_files(tmp_path / "driven", "A1"))
+    sites = {path.split("_")[1]: read(content, path) for path, content in files.items()}
+    a1 = plans["A1"]
+    assert population.header("resp")["chans"] == list(a1.cells)
+    counts = population.table("resp").T.reshape(-1, 46, 150)
+    sound = population.table("stim").T.reshape(18, 46, 150).swapaxes(0, 1)
+    with np.load(tmp_path / "driven" / "filters.npz") as file:
+        planted = {key: file[key] for key in file}
+    assert planted["cell_id"].tolist() == [*a1.cells, *plans["PEG"].cells]
+    assert planted["filters"].shape == (53, 18, 15)
+    site_plan = site_plans(plans)
+    deviations: dict[str, list[Floats]] = {"est": [], "val": []}
+    for row, (cell, ids) in enumerate(a1.cells.items()):
+        site = site_plan[cell.split("-")[0]]
+        if not ids or {site.hard, site.silent} & {cell}:
+            continue
+        trials = counts_of(sites[site.name], sites[site.name].trains()[ids[0]])
+        for i, stim in enumerate([*a1.val, *a1.est]):
+            x = np.pad(np.log(10 * sound[i] + 1), ((0, 0), (14, 0)))
+            windows = np.stack([x[:, 14 - lag : 164 - lag] for lag in range(15)])
+            drives = np.einsum("fl,lft->t", planted["filters"][row], windows)
+            rate = planted["scale"][row] * np.log1p(np.exp(planted["offset"][row] + drives))
+            mean = rate.reshape(10, 15).sum(1) / 100
+            of_stim = trials[stim] if stim in a1.val else counts[row, i][None]
+            observed = of_stim.reshape(-1, 10, 15).sum((0, 2))
+            expected = mean * len(of_stim)
+            if np.isfinite(observed).all():
+                subset = "val" if stim in a1.val else "est"
+                deviations[subset].append((observed - expected) / np.sqrt(expected + 0.1))
+    for values in deviations.values():
+        assert len(values) > 100
+        assert 0.8 < np.std(values) < 1.15
+        assert abs(np.mean(values)) < 0.1
 
 
 # Determinism and errors

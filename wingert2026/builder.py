@@ -106,10 +106,10 @@ class Wingert2026(CorpusBuilder):
     DEFAULT_CONFIG_NAME = "A1+PEG"
 
     @classmethod
-    def synthesize(cls, folder: Path, scale: Scale, seed: int) -> None:
+    def synthesize(cls, folder: Path, scale: Scale, seed: int, driven: bool = False) -> None:
         from wingert2026.synthetic import synthesize
 
-        synthesize(folder, scale, seed)
+        synthesize(folder, scale, seed, driven)
 
     @classmethod
     def describe(cls, release: Release) -> dict[str, object]:

@@ -18,17 +18,18 @@ from typing import Literal
 import numpy as np
 
 from builders.synthetic import (
+    SILENCE,
     Floats,
-    drive,
     generator,
     hard_spikes,
     new_release,
     run_writers,
     spectrogram,
-    spike_train,
     timeline,
 )
 from builders.synthetic_archive import PACKAGES, Signal, h5_file, write_recording
+from builders.synthetic_filters import responder, write_filters
+from builders.synthetic_waveforms import write_waveforms
 from wingert2026.synthetic_cells import published_cells, session_of, write_cell_list
 
 FS, BANDS = 100, 32
@@ -68,6 +69,8 @@ class Archive:
         Presentations of each stimulus.
     compressible : bool
         See `builders.synthetic.spectrogram`.
+    driven : bool
+        Whether its cells are those of `builders.synthetic_filters`.
     """
 
     session: str
@@ -76,19 +79,32 @@ class Archive:
     cells: tuple[str, ...]
     repetitions: dict[str, int]
     compressible: bool
+    driven: bool = False
+
+    @property
+    def n_bins(self) -> int:
+        """Length of each presentation: that of one of the two cohorts."""
+        return 2200 if self.session.startswith("CLT") else 2000
 
 
-def synthesize(folder: Path, scale: Literal["mini", "full"], seed: int = 0) -> None:
-    """Write a synthetic release: ``cell_list.csv`` and ``recordings/<NAME>_<40 hex>.tgz``.
+def synthesize(
+    folder: Path, scale: Literal["mini", "full"], seed: int = 0, driven: bool = False
+) -> None:
+    """Write a synthetic release.
+
+    ``cell_list.csv``, ``recordings/<NAME>_<40 hex>.tgz`` and ``wav.zip``, with ``wav/<stim>`` for
+    every stimulus; if driven, ``filters.npz`` as well.
 
     Parameters
     ----------
     folder : Path
         Empty, or not there yet.
     scale : {"mini", "full"}
-        10 archives (some 40 MB), or all 68 (some 4 GB).
+        10 archives (some 40 MB), or all 68 (some 4 GB, and 4 GB of sounds).
     seed : int
         The same seed gives the same bytes.
+    driven : bool
+        Whether spikes follow from known filters, see `builders.synthetic_filters`.
 
     Raises
     ------
@@ -98,19 +114,39 @@ def synthesize(folder: Path, scale: Literal["mini", "full"], seed: int = 0) -> N
     folder = new_release(folder, scale)
     recordings = folder / "recordings"
     recordings.mkdir()
-    todo = archives(scale, seed)
+    todo = archives(scale, seed, driven)
     # The longest first, lest one worker be left alone with one of them at the end.
     todo.sort(key=lambda archive: -sum(archive.repetitions.values()) * len(archive.cells))
     sessions = {archive.session for archive in todo}
+    cells = sorted({cell for archive in todo for cell in archive.cells})
+    filters = folder / "filters.npz"
+    pairs = [(cell, cell) for cell in cells]
     run_writers(
         [
+            partial(write_waveforms, folder / "wav.zip", sounds(todo), seed, pack=scale == "mini"),
+            *([partial(write_filters, filters, seed, BANDS, pairs)] if driven else []),
             *(partial(write_archive, recordings, archive, seed) for archive in todo),
             partial(write_cell_list, folder / "cell_list.csv", sessions, seed),
         ]
     )
 
 
-def archives(scale: Literal["mini", "full"], seed: int) -> list[Archive]:
+def sounds(release: list[Archive]) -> dict[str, float]:
+    """Name in ``wav.zip`` of every stimulus, and how long its sound lasts, in seconds.
+
+    That is from 1 s after the start to 1 s before the end of the longest presentation, 20 s where
+    a session of the cohort with 22 s plays the stimulus and 18 s elsewhere.
+    """
+    seconds: dict[str, float] = {}
+    for archive in release:
+        length = archive.n_bins / FS - 2 * SILENCE
+        for stim in archive.repetitions:
+            name = "wav/" + stim.removeprefix("STIM_")
+            seconds[name] = max(length, seconds.get(name, 0))
+    return seconds
+
+
+def archives(scale: Literal["mini", "full"], seed: int, driven: bool = False) -> list[Archive]:
     """The archives of a release, those of `mini` first."""
     cells: dict[str, list[str]] = {}
     for cell, _ in published_cells():
@@ -123,7 +159,9 @@ def archives(scale: Literal["mini", "full"], seed: int) -> list[Archive]:
         repetitions = _repetitions(session, scale, seed)
         for name in ARCHIVES.get(session, (session,)):
             held = tuple(cells[session])
-            found.append(Archive(session, name, len(found), held, repetitions, scale == "mini"))
+            found.append(
+                Archive(session, name, len(found), held, repetitions, scale == "mini", driven)
+            )
     return found
 
 
@@ -133,7 +171,8 @@ def _repetitions(session: str, scale: str, seed: int) -> dict[str, int]:
     n_est, n_val = (MINI if scale == "mini" else AS_PUBLISHED | LARGEST).get(
         session, (n_est, n_val)
     )
-    numbers = np.sort(rng.choice(np.arange(1, 1000), n_est, replace=False))
+    n_sounds = 1000 if scale == "mini" else 2000
+    numbers = np.sort(rng.choice(np.arange(1, n_sounds), n_est, replace=False))
     repetitions = {f"STIM_seq{number:04d}.wav": 1 for number in numbers}
     if session == "LMD011a":
         repetitions[f"STIM_seq{numbers[0]:04d}.wav"] = 2
@@ -148,22 +187,22 @@ def write_archive(folder: Path, archive: Archive, seed: int) -> Path:
 
     What it holds depends on its session; how it is laid out on its own place in the release.
     """
-    session, position = archive.session, archive.position
-    n_bins = 2200 if session.startswith("CLT") else 2000  # the two cohorts
+    session, position, n_bins = archive.session, archive.position, archive.n_bins
     level = 4 if archive.compressible else 1
     rng = generator(seed, "recording", session)
     line = timeline(rng, archive.repetitions, n_bins / FS, FS)
 
     def sound(stim: str) -> Floats:
-        return spectrogram(seed, stim, BANDS, n_bins, fs=FS, compressible=archive.compressible)
+        packed, driven = archive.compressible, archive.driven
+        return spectrogram(seed, stim, BANDS, n_bins, fs=FS, compressible=packed, rich=driven)
 
-    heard = drive(line, sound)
+    respond = responder(seed, line, sound, archive.driven)
     hard, silent = rng.permutation(archive.cells).tolist()[:2]
 
     def spikes(cell: str, view: str = "") -> Floats:
         if cell == silent and len(archive.cells) > 10:
             return np.zeros(0)
-        times = spike_train(generator(seed, "spikes", cell, view), heard, FS)
+        times = respond(generator(seed, "spikes", cell, view), cell)
         if cell == hard:
             times = np.sort(np.concatenate([times, hard_spikes(line)]))
             if session == "CLT027c":  # before the recording began
