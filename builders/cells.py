@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,18 @@ from builders.errors import CorpusError
 from builders.schema import CELL_ID, parse_cell_id
 
 
-def read_cells(path: Path, published: dict[str, Any], cell_id: str, site: str) -> pa.Table:
+def read_cells(
+    path: Path,
+    published: dict[str, Any],
+    cell_id: str,
+    site: str,
+    columns: Collection[str] | None = None,
+) -> pa.Table:
     """A cell list with its published columns under their names, and the parts of the cell id.
 
     Parameters
     ----------
-    path, published, cell_id
+    path, published, cell_id, columns
         As for `read_table`; ``area`` must be published.
     site : str
         The column that holds the site's id.
@@ -31,14 +38,14 @@ def read_cells(path: Path, published: dict[str, Any], cell_id: str, site: str) -
     pyarrow.Table
         In the file's order: the columns of `builders.schema.CELL_ID`, then those of `published`.
     """
-    cells = read_table(path, published, cell_id)
+    cells = read_table(path, published, cell_id, columns and {*columns, cell_id, site, "area"})
     if None in (sites := cells[site].to_pylist()):
         cell = cells[cell_id][sites.index(None)]
         raise CorpusError("cannot read the cell list", where=path, why=f"{cell} has no {site}")
     parts = id_columns(cells[cell_id].to_pylist())
     parts |= {"site": cells[site], "area": cells["area"]}
-    columns = dict(zip(cells.column_names, cells, strict=True))
-    return pa.table({**{name: parts[name] for name in CELL_ID}, **columns})
+    found = dict(zip(cells.column_names, cells, strict=True))
+    return pa.table({**{name: parts[name] for name in CELL_ID}, **found})
 
 
 def id_columns(ids: list[str]) -> dict[str, pa.Array]:
@@ -52,7 +59,9 @@ def id_columns(ids: list[str]) -> dict[str, pa.Array]:
     }
 
 
-def read_table(path: Path, published: dict[str, Any], cell_id: str) -> pa.Table:
+def read_table(
+    path: Path, published: dict[str, Any], cell_id: str, columns: Collection[str] | None = None
+) -> pa.Table:
     """A CSV with one row per cell and a header.
 
     Parameters
@@ -64,13 +73,16 @@ def read_table(path: Path, published: dict[str, Any], cell_id: str) -> pa.Table:
         ``"[ 1.0e-03 -2.0e-03\\n ...]"``; the numbers are parsed and nothing is evaluated.
     cell_id : str
         The column that holds the cell's id.
+    columns : collection of str, optional
+        The published columns that are wanted: others are not parsed.
 
     Raises
     ------
     CorpusError
         If a column is missing, a value does not have its column's type, or a cell stands twice.
     """
-    types = {field.name: field.type for field in Features(published).arrow_schema}
+    fields = Features(published).arrow_schema
+    types = {field.name: field.type for field in fields if field.name in (columns or published)}
     # pandas writes an integer column that has gaps as floats, 2.0 for 2.
     integers = [name for name, type_ in types.items() if pa.types.is_integer(type_)]
     lists = [name for name, type_ in types.items() if pa.types.is_list(type_)]
@@ -80,7 +92,7 @@ def read_table(path: Path, published: dict[str, Any], cell_id: str) -> pa.Table:
         with path.open(newline="", encoding="utf-8") as file:
             header = next(csv.reader(file), [])
         counts = Counter(header)
-        if odd := [name for name in types if counts[name] != 1]:
+        if odd := [name for name in published if counts[name] != 1]:
             missing = [name for name in odd if not counts[name]]
             why = f"no column {', '.join(missing)}" if missing else f"twice: {', '.join(odd)}"
             raise CorpusError("cannot read the cell list", where=path, why=why, fix=fix)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -21,10 +21,11 @@ from builders.shards import Job
 UNLABELED = "unlabeled"
 
 
-def cells_job(cells: pa.Table, features: Features, facts: str) -> Job:
+def cells_job(read: Callable[[], pa.Table], features: Features, facts: str) -> Job:
     """``cells.parquet``: the cell list, which `facts` stands for; needs no archive."""
 
     def tables() -> Iterator[tuple[str, pa.Table]]:
+        cells = read()
         yield "cells.parquet", table(dict(zip(cells.column_names, cells, strict=True)), features)
 
     return Job("cells", ("cells.parquet",), features, list, facts, tables)

@@ -75,7 +75,7 @@ def record_tables(
         trial = ranges(starts[stim], n_trials[stim])
         shifted = first[trial] + np.repeat(cell, n_trials[stim]) * length
         counts = count_spikes(bins, shifted, n_bins[trial], width)
-        counted = ragged(pa.array(counts.astype(np.float32)), n_bins[trial])
+        counted = ragged(pa.array(counts), n_bins[trial])
         meta = cells.take(pa.array(cell))
         yield table(
             {

@@ -39,7 +39,7 @@ def counts(times: Sequence[float], bounds: Bounds, fs: float = FS) -> list[list[
     first, sizes = (np.array([each[i] for each in placed], np.int64) for i in (1, 2))
     spikes = np.array(bins(times, int(max(first + sizes, default=0)), fs), np.int64)
     flat = count_spikes(spikes, first, sizes)
-    assert flat.dtype == np.int64
+    assert flat.dtype == np.float32
     assert flat.shape == (sizes.sum(),)
     return [each.tolist() for each in np.split(flat, np.cumsum(sizes)[:-1])] if placed else []
 

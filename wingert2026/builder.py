@@ -125,10 +125,10 @@ class Wingert2026(CorpusBuilder):
 
     @classmethod
     def jobs(cls, release: Release) -> list[Job]:
-        path = release.file("cell_list.csv")
-        cells = _read_cells(release)
+        key = hashlib.sha256(release.file("cell_list.csv").read_bytes()).hexdigest()
+        jobs = [cells_job(lambda: _read_cells(release), CELLS, key)]
+        cells = _read_cells(release, OF_CELL)  # half of the time goes to the waveforms
         sessions = cells["session"].unique().to_pylist()
-        jobs = [cells_job(cells, CELLS, hashlib.sha256(path.read_bytes()).hexdigest())]
         for name in sessions:
             of_session = cells.filter(pc.equal(cells["session"], name))
             described = of_session.select([*CELL_ID, *OF_CELL])
@@ -141,6 +141,6 @@ def _sound(name: str) -> tuple[str, float]:
     return f"STIM_{name}.wav", ONSET_MS
 
 
-def _read_cells(release: Release) -> pa.Table:
+def _read_cells(release: Release, columns: tuple[str, ...] | None = None) -> pa.Table:
     path = release.file("cell_list.csv")
-    return read_cells(path, PUBLISHED, cell_id="cellid", site="siteid")
+    return read_cells(path, PUBLISHED, cell_id="cellid", site="siteid", columns=columns)
