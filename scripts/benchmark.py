@@ -70,7 +70,7 @@ from concurrent.futures import ProcessPoolExecutor
 import fsspec, torch
 from datasets import load_dataset, disable_progress_bars
 from datasets.utils.logging import set_verbosity_error
-import builders.filesystem
+import builders.filesystem, nat4.builder, wingert2026.builder
 disable_progress_bars(); set_verbosity_error()
 def build(path):
     fsspec.filesystem("corpus").open("corpus://" + path).close()
@@ -227,16 +227,19 @@ def measure(figure: Figure, caches: Path) -> Measured:
     program = "\n".join(
         [
             "import json as _json, time as _time, os as _os",
+            "def _bytes():",
+            "    return [int(line.split()[1]) for line in open('/proc/self/io')][:2]",
             "def start():",
-            "    global _wall, _cpu; _wall, _cpu = _time.perf_counter(), sum(_os.times()[:4])",
+            "    global _wall, _cpu, _io",
+            "    _wall, _cpu, _io = _time.perf_counter(), sum(_os.times()[:4]), _bytes()",
             "count = None",
             figure.imports,
             "if __name__ == '__main__':",
             "    start()",
             textwrap.indent(textwrap.dedent(figure.code), "    "),
             "    _found = [_time.perf_counter() - _wall, sum(_os.times()[:4]) - _cpu, count]",
-            "    _io = [int(line.split()[1]) for line in open('/proc/self/io')]",
-            "    print(_json.dumps([*_found, *_io[:2]]), flush=True)",
+            "    _found += [after - before for before, after in zip(_io, _bytes())]",
+            "    print(_json.dumps(_found), flush=True)",
             # Arrow's threads abort some interpreters that end after a stream in the Arrow format.
             "    _os._exit(0)",
         ]
