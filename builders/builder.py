@@ -6,12 +6,12 @@ import hashlib
 import inspect
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
 
@@ -20,6 +20,10 @@ from builders.release import Release
 from builders.schema import SUBSETS
 from builders.shards import Job
 from builders.zenodo import ZenodoRelease
+
+if TYPE_CHECKING:
+    from builders.facts import Fact
+    from builders.reference import Source
 
 #: The modules that decide on the content of a shard.
 WRITERS = (
@@ -128,6 +132,16 @@ class CorpusBuilder(Parquet):
     @abstractmethod
     def describe(cls, release: Release) -> dict[str, object]:
         """What the release holds, counted: a fact's name to its value, for ``builders info``."""
+
+    @classmethod
+    @abstractmethod
+    def facts(cls) -> Sequence[Fact]:
+        """What was published about the release, and how to find it there; for `validate`."""
+
+    @classmethod
+    @abstractmethod
+    def reference(cls, release: Release) -> Iterator[Source]:
+        """The release as a second reader sees it, which shares nothing with that of `jobs`."""
 
     @classmethod
     def release(cls) -> Release:

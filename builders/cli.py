@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from builders import disk
 from builders.builder import FigureName, Scale, corpora, find_corpus
@@ -46,6 +48,37 @@ def info(corpus: Corpus) -> None:
     builder = find_corpus(corpus)
     for fact, value in builder.describe(builder.release()).items():
         typer.echo(f"{fact}: {value}")
+
+
+@app.command()
+def validate(
+    corpus: Corpus,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every archive again, and compare with the shards.")
+    ] = False,
+    records: Annotated[
+        int, typer.Option(min=0, help="Records of each shard that --deep compares; 0: all.")
+    ] = 16,
+    seed: Annotated[int, typer.Option(help="Which records.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Compare the release with what was published about it; exit code 1 where they differ."""
+    from builders import validate as checks
+    from builders.facts import check_facts
+
+    builder = find_corpus(corpus)
+    release = builder.release()
+    verdicts = check_facts(builder.facts(), release)
+    comparison = checks.compare_release(builder, release, records, seed) if deep else None
+    if as_json:
+        typer.echo(json.dumps(checks.report(verdicts, comparison), indent=2, default=str))
+    else:
+        # Whoever reads a file or a pipe has no terminal whose width would be the right one.
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        for each in checks.show(verdicts, comparison):
+            console.print(each)
+    if not all(each.holds for each in verdicts) or (comparison and comparison.differences):
+        raise typer.Exit(1)
 
 
 @app.command()

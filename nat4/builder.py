@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +32,10 @@ from builders.sessions import candidates
 from builders.shards import Job
 from builders.waveforms import Sounds, waveform_jobs
 from nat4.population import PUBLISHED, Area, column_type, match_cells, read_area
+
+if TYPE_CHECKING:
+    from builders.facts import Fact
+    from builders.reference import Source
 
 AREAS = ("A1", "PEG")
 AUDITORY = {"auditory": Value("bool")}
@@ -251,35 +254,21 @@ class Nat4(CorpusBuilder):
 
     @classmethod
     def describe(cls, release: Release) -> dict[str, object]:
-        facts: dict[str, object] = {}
-        for area in [read_area(release, name) for name in AREAS]:
-            cells, matches = area.cells(), area.matches()
-            auditory = Counter(cells["auditory"].to_pylist())
-            how = Counter(way for _, way in matches.values())
-            stimuli = area.signal("resp").stimuli()
-            absent = {
-                site: sorted(set(of_subset(stimuli, "val")).difference(epochs))
-                for site in area.sites
-                for epochs in [area.site_response(site).epochs]
-            }
-            facts |= {
-                f"{area.name} cells": len(cells),
-                f"{area.name} cells that are auditory, are not, are not said to be": (
-                    f"{auditory[True]}, {auditory[False]}, {auditory[None]}"
-                ),
-                f"{area.name} estimation and validation sounds": (
-                    f"{len(of_subset(stimuli, 'est'))} and {len(of_subset(stimuli, 'val'))}"
-                ),
-                f"{area.name} cells found in the site files by their exact id": how["exact"],
-                f"{area.name} cells found by site, electrode and unit number": how["number"],
-                f"{area.name} cells without validation data": len(cells) - len(matches),
-                **{
-                    f"{area.name} validation sounds that {site} was not presented": ", ".join(names)
-                    for site, names in absent.items()
-                    if names
-                },
-            }
-        return facts
+        from nat4.facts import count_area
+
+        return {fact: n for name in AREAS for fact, n in count_area(release, name).items()}
+
+    @classmethod
+    def facts(cls) -> list[Fact]:
+        from nat4.facts import FACTS
+
+        return FACTS
+
+    @classmethod
+    def reference(cls, release: Release) -> Iterator[Source]:
+        from nat4.reference import sources
+
+        return sources(release)
 
     @classmethod
     def jobs(cls, release: Release) -> list[Job]:

@@ -17,11 +17,12 @@ import pytest
 from datasets import DatasetDict, concatenate_datasets, load_dataset
 
 from builders.builder import find_corpus
+from builders.reference import members
+from builders.release import Archive
 from nat4.builder import Nat4
 from nat4.population import match_cells
 from nat4.synthetic import plan
 from tests import releases as spoilt
-from tests.reference import members
 from tests.releases import change_h5, change_member, copy_release, no_shard, rewrite
 
 POPULATION = "NAT4_ozgf.fs100.ch18.tgz"
@@ -35,6 +36,10 @@ def release(
     folder = copy_release(releases("nat4"), own_home / "release")
     monkeypatch.setenv("NAT4_DATA", str(folder))
     return folder
+
+
+def epochs_of(archive: Path) -> str:
+    return members(Archive(archive.name, archive))["resp.epoch.csv"].decode()
 
 
 def load(config: str, subset: str | None = None) -> DatasetDict:
@@ -245,7 +250,7 @@ def test_population_without_a_mask_where_it_is_needed(release: Path) -> None:
 
 def test_sound_that_a_site_was_not_presented_has_no_records_there(release: Path) -> None:
     archive = site_archive(release, "TNC012a")
-    epochs = members(archive)["resp.epoch.csv"].decode()
+    epochs = epochs_of(archive)
     gone = next(word for line in epochs.splitlines() for word in line.split(",") if "STIM_" in word)
     change_member(
         archive, ".epoch.csv", lambda data: data.replace(gone.encode(), b"something else")
@@ -311,7 +316,7 @@ def test_spike_times_at_another_rate_than_can_be_summed(release: Path) -> None:
 def test_spikes_on_the_borders_of_1_and_10_ms(release: Path) -> None:
     """Planted by hand: the first trial of a site starts at bin `first` of 1 ms."""
     archive = site_archive(release, "TNC008a")
-    rows = csv.DictReader(io.StringIO(members(archive)["resp.epoch.csv"].decode()))
+    rows = csv.DictReader(io.StringIO(epochs_of(archive)))
     onsets = sorted((float(row["start"]), row["name"]) for row in rows if "STIM_" in row["name"])
     onset, stim = onsets[0]
     first = round(onset * 1000)
@@ -365,7 +370,7 @@ def test_unknown_columns_of_the_lists_are_kept_whatever_they_hold(release: Path)
 def test_number_of_trials_is_that_of_a_site_that_was_presented_the_sound(release: Path) -> None:
     sites = sorted(path.name.split("_")[1] for path in (release / "A1_single_sites").iterdir())
     archive = site_archive(release, sites[0])
-    epochs = members(archive)["resp.epoch.csv"].decode()
+    epochs = epochs_of(archive)
     gone = next(word for line in epochs.splitlines() for word in line.split(",") if "STIM_" in word)
     change_member(archive, ".epoch.csv", lambda data: data.replace(gone.encode(), b"other"))
     (row,) = [row for row in load("stimuli", "val") if row["stim"] == gone]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections import Counter
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +25,10 @@ from builders.release import Release
 from builders.schema import CELL_ID, SUBSETS
 from builders.shards import Job
 from builders.waveforms import waveform_jobs
+
+if TYPE_CHECKING:
+    from builders.facts import Fact
+    from builders.reference import Source
 
 TEXT, NUMBER, FLAG, INTEGER = Value("string"), Value("float64"), Value("bool"), Value("int32")
 
@@ -113,21 +117,27 @@ class Wingert2026(CorpusBuilder):
 
     @classmethod
     def describe(cls, release: Release) -> dict[str, object]:
-        cells = _read_cells(release)
-        areas = Counter(area or UNLABELED for area in cells["area"].to_pylist())
-        return {
-            "cells": len(cells),
-            **{f"cells in {area}": areas[area] for area in (*AREAS, UNLABELED)},
-            "sites": len(cells["site"].unique()),
-            "sessions": len(cells["session"].unique()),
-            "archives": len(release.archives("recordings")),
-        }
+        from wingert2026.facts import count_cells
+
+        return {**count_cells(release), "archives": len(release.archives("recordings"))}
+
+    @classmethod
+    def facts(cls) -> list[Fact]:
+        from wingert2026.facts import FACTS
+
+        return FACTS
+
+    @classmethod
+    def reference(cls, release: Release) -> Iterator[Source]:
+        from wingert2026.reference import sources
+
+        return sources(release)
 
     @classmethod
     def jobs(cls, release: Release) -> list[Job]:
         key = hashlib.sha256(release.file("cell_list.csv").read_bytes()).hexdigest()
-        jobs = [cells_job(lambda: _read_cells(release), CELLS, key)]
-        cells = _read_cells(release, OF_CELL)  # half of the time goes to the waveforms
+        jobs = [cells_job(lambda: read_list(release), CELLS, key)]
+        cells = read_list(release, OF_CELL)  # half of the time goes to the waveforms
         sessions = cells["session"].unique().to_pylist()
         for name in sessions:
             of_session = cells.filter(pc.equal(cells["session"], name))
@@ -141,6 +151,7 @@ def _sound(name: str) -> tuple[str, float]:
     return f"STIM_{name}.wav", ONSET_MS
 
 
-def _read_cells(release: Release, columns: tuple[str, ...] | None = None) -> pa.Table:
+def read_list(release: Release, columns: tuple[str, ...] | None = None) -> pa.Table:
+    """The cells of ``cell_list.csv``: the parts of their ids, and all published columns or some."""
     path = release.file("cell_list.csv")
     return read_cells(path, PUBLISHED, cell_id="cellid", site="siteid", columns=columns)
