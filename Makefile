@@ -7,7 +7,7 @@ DEMO := $(CURDIR)/.demo
 WINGERT2026_DATA ?= $(DEMO)/wingert2026
 NAT4_DATA ?= $(DEMO)/nat4
 
-.PHONY: demo test lint card clean
+.PHONY: demo test lint card fuzz clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
@@ -28,12 +28,20 @@ lint: .venv/installed-test
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+# A minute for each reader, guided by coverage; what is found lies in .fuzz and fails the target.
+fuzz: .venv/installed-fuzz
+	.venv/bin/python -m fuzz.seeds .fuzz/seeds
+	for target in archive cell_list; do \
+		.venv/bin/python -m fuzz.run $$target -max_total_time=60 -timeout=10 -rss_limit_mb=4096 \
+			-artifact_prefix=.fuzz/$$target- .fuzz/seeds/$$target || exit 1; \
+	done
+
 card: .venv/installed
 	.venv/bin/builders card wingert2026 --write
 	.venv/bin/builders card nat4 --write
 
 clean:
-	rm -rf .venv .venv-oldest .demo
+	rm -rf .venv .venv-oldest .demo .fuzz
 
 $(DEMO)/%: | .venv/installed
 	rm -rf $@.partial
@@ -47,6 +55,10 @@ $(DEMO)/%: | .venv/installed
 
 .venv/installed-test: .venv/installed
 	.venv/bin/python $(PIP) --constraint constraints.txt --editable '.[torch,plots,test]'
+	touch $@
+
+.venv/installed-fuzz: .venv/installed
+	.venv/bin/python $(PIP) --constraint constraints.txt --editable '.[fuzz]'
 	touch $@
 
 .venv-oldest/installed: pyproject.toml constraints-oldest.txt

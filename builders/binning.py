@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: No recording is as long: 24 days at 1 kHz.
-MAX_BINS = 2**31
+#: No recording is as long: 18 hours at 1 kHz. The counts of a trial of this length take 0.5 GB.
+MAX_BINS = 2**26
 
 
 @dataclass(frozen=True)

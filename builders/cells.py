@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
@@ -15,6 +16,12 @@ from datasets import Features
 
 from builders.errors import CorpusError
 from builders.schema import CELL_ID, parse_cell_id
+
+#: Bytes of a table; the largest published one has 5.7 MB.
+LARGEST_TABLE = 256 << 20
+#: What reading one can end in.
+BAD_TABLE = (OSError, ValueError, MemoryError, csv.Error, pa.ArrowException)
+FIX = "compare it with the published one; where they differ, download it again"
 
 
 def read_cells(
@@ -42,6 +49,7 @@ def read_cells(
     if None in (sites := cells[site].to_pylist()):
         cell = cells[cell_id][sites.index(None)]
         raise CorpusError("cannot read the cell list", where=path, why=f"{cell} has no {site}")
+    _check_folders(path, [*sites, *(area for area in cells["area"].to_pylist() if area)])
     parts = id_columns(cells[cell_id].to_pylist())
     parts |= {"site": cells[site], "area": cells["area"]}
     found = dict(zip(cells.column_names, cells, strict=True))
@@ -79,7 +87,8 @@ def read_table(
     Raises
     ------
     CorpusError
-        If a column is missing, a value does not have its column's type, or a cell stands twice.
+        If a column is missing, a value does not have its column's type, a cell stands twice, or its
+        session cannot be a folder.
     """
     fields = Features(published).arrow_schema
     types = {field.name: field.type for field in fields if field.name in (columns or published)}
@@ -87,17 +96,16 @@ def read_table(
     integers = [name for name, type_ in types.items() if pa.types.is_integer(type_)]
     lists = [name for name, type_ in types.items() if pa.types.is_list(type_)]
     read_as = types | dict.fromkeys(integers, pa.float64()) | dict.fromkeys(lists, pa.string())
-    fix = "compare it with the published one; where they differ, download it again"
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header = next(csv.reader(file), [])
+        content = _content(path)
+        header = next(csv.reader(_text(content)), [])
         counts = Counter(header)
         if odd := [name for name in published if counts[name] != 1]:
             missing = [name for name in odd if not counts[name]]
             why = f"no column {', '.join(missing)}" if missing else f"twice: {', '.join(odd)}"
-            raise CorpusError("cannot read the cell list", where=path, why=why, fix=fix)
+            raise CorpusError("cannot read the cell list", where=path, why=why, fix=FIX)
         table = pyarrow.csv.read_csv(
-            path,
+            pa.BufferReader(content),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=read_as,
@@ -110,22 +118,37 @@ def read_table(
             column = table[name]
             parsed = _parse_arrays(path, column) if name in lists else column.cast(types[name])
             table = table.set_column(table.column_names.index(name), name, parsed)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError("cannot read the cell list", where=path, why=error, fix=fix) from error
+    except BAD_TABLE as error:
+        raise CorpusError("cannot read the cell list", where=path, why=error, fix=FIX) from error
     _check_ids(path, table[cell_id].to_pylist())
     return table
 
 
 def read_texts(path: Path) -> pa.Table:
     """All columns of a table that `read_table` has read, as texts; null where there is none."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
+    try:
+        rows = csv.DictReader(_text(_content(path)))
         names = [name for name in rows.fieldnames or () if name]
         texts = [[row[name] or None for name in names] for row in rows]
+    except BAD_TABLE as error:
+        raise CorpusError("cannot read the cell list", where=path, why=error, fix=FIX) from error
     columns = zip(*texts, strict=True) if texts else [() for _ in names]
     return pa.table(
         {name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)}
     )
+
+
+def _content(path: Path) -> bytes:
+    if (size := path.stat().st_size) > LARGEST_TABLE:
+        raise ValueError(f"it has {size} bytes; {LARGEST_TABLE} is the limit")
+    content = path.read_bytes()
+    if b"\0" in content:
+        raise ValueError("it holds NUL bytes, as no text in UTF-8 does")
+    return content
+
+
+def _text(content: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
 
 
 def _parse_arrays(path: Path, texts: pa.ChunkedArray) -> pa.Array:
@@ -149,5 +172,14 @@ def _check_ids(path: Path, ids: list[str | None]) -> None:
             "cannot read the cell list",
             where=path,
             why=f"a cell stands in it twice, or has no id: {', '.join(sorted(twice))}",
-            fix="compare it with the published one; where they differ, download it again",
+            fix=FIX,
+        )
+    _check_folders(path, [str(cell).partition("-")[0] for cell in ids])
+
+
+def _check_folders(path: Path, names: list[str]) -> None:
+    """Sessions, sites and areas are folders of the repository; see `builders.shards.Job`."""
+    if odd := [name for name in names if "/" in name]:
+        raise CorpusError(
+            f"a name in the cell list cannot be a folder: {odd[0]!r}", where=path, fix=FIX
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -31,6 +32,8 @@ CARD = "README.md"
 # Until a shard is built nobody knows its size. Arrow's own word for that is -1; None makes
 # `datasets` fail where it decides on the number of its threads.
 UNKNOWN_SIZE = -1
+#: How often a shard is looked for that disappears again.
+ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,10 @@ class CorpusFileSystem(AbstractFileSystem):
         if (job := repository.jobs.get(inside)) is None:
             self.ls(path)  # raises where there is no such folder either
             return {"name": path, "size": 0, "type": "directory"}
-        file = repository.cache.find(job, inside)
-        size = file.stat().st_size if file else UNKNOWN_SIZE
+        size = UNKNOWN_SIZE
+        with suppress(FileNotFoundError):  # deleted this very moment
+            if file := repository.cache.find(job, inside):
+                size = file.stat().st_size
         self._check(path, repository.cache, job, etag)
         return {**entry, "size": size, "ETag": etag or repository.cache.etag(job)}
 
@@ -125,10 +130,15 @@ class CorpusFileSystem(AbstractFileSystem):
             self._explain(path)
             raise CorpusError(f"cannot open corpus://{path}", why="it is a folder")
         self._check(path, repository.cache, job, etag)
-        try:
-            return repository.cache.shard(job, inside).open("rb")
-        except FileNotFoundError:  # another process has just replaced it by another version
-            return repository.cache.shard(job, inside).open("rb")
+        for _ in range(ATTEMPTS):
+            with suppress(FileNotFoundError):  # replaced by another version, or deleted, just now
+                return repository.cache.shard(job, inside).open("rb")
+        raise CorpusError(
+            f"cannot open corpus://{path}",
+            where=repository.cache.root,
+            why="its shard has been deleted as soon as it was built",
+            fix="let whoever deletes the cache finish, then load again",
+        )
 
     def _check(self, path: str, cache: ShardCache, job: Job, etag: str) -> None:
         if etag and not cache.is_pinned(job, etag):

@@ -1,6 +1,7 @@
 """The files in a recording's archive: a gzip tar, or the folder it was unpacked into.
 
-A tar stream is read once, from the front to the end, where its checksum is.
+A tar stream is read once, from the front to the end, where its checksum is. Nothing is unpacked,
+and what an archive says of its sizes is checked before memory is taken for it.
 """
 
 from __future__ import annotations
@@ -8,37 +9,48 @@ from __future__ import annotations
 import io
 import re
 import tarfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from pathlib import PurePosixPath
+from typing import IO, TYPE_CHECKING
 
 from isal import igzip_lib
 
 from builders.errors import CorpusError
 from builders.release import Archive
+from builders.zips import BAD_ZIP
 
-LATER_VIEW = re.compile(r"\d\d\.")
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+#: Names of later views of a signal, and of what macOS strews about: ``01.X.json``, ``._X.json``.
+LEFT_ALONE = re.compile(r"\d\d\.|\.")
 GZIP_BLOCK, BLOCK = 1 << 16, 1 << 18  # bytes; packed, and not
-BAD_ARCHIVE = (
-    OSError,
-    EOFError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    igzip_lib.IsalError,
-    zlib.error,
-    RuntimeError,  # a zip that asks for a password
-    NotImplementedError,  # a method of compression that Python's zip reader lacks
-)
+#: Bytes of all members, unpacked: four times the largest published recording. What is beside them,
+#: the headers of a member or the padding at the end, has `LARGEST_HEADER` at most.
+LARGEST_ARCHIVE, LARGEST_HEADER = 8 << 30, 4 << 20
+#: Files in an archive; a published one has three for each of its signals.
+MAX_MEMBERS = 10_000
+#: Gzip streams that one archive is made of; a published one is a single stream.
+MAX_STREAMS = 100_000
+#: What reading one can end in; `tarfile` lets as much through as `zipfile` does.
+BAD_ARCHIVE = (OSError, tarfile.TarError, igzip_lib.IsalError, *BAD_ZIP)
+#: Characters of a message that are quoted from a file.
+LONGEST = 500
 
 
 def broken(archive: Archive, member: str, why: object) -> CorpusError:
-    """The error for what is wrong inside an archive."""
+    """The error for what is wrong inside an archive.
+
+    What stands in a file may be long, and may be no text that a terminal can show.
+    """
+    where, reason = (
+        text.encode("utf-8", "backslashreplace").decode() for text in (member, str(why))
+    )
     return CorpusError(
         "cannot read a recording",
-        where=f"{archive}: {member}",
-        why=why,
+        where=f"{archive}: {where[:LONGEST]}",
+        why=reason if len(reason) <= LONGEST else f"{reason[:LONGEST]} ...",
         fix="compare the archive with the published one; where they differ, download it again",
     )
 
@@ -70,12 +82,22 @@ class Inflated(io.RawIOBase):
     """
 
     def __init__(self, packed: IO[bytes]) -> None:
+        #: How many bytes may yet be read, where there is a limit.
+        self.allowed: int | None = None
         self._packed = packed
         self._position = 0
+        self._streams = 1
         self._stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
 
     def read(self, size: int = -1) -> bytes:
         """That many bytes; fewer at the end alone."""
+        if self.allowed is not None:
+            if not 0 <= size <= self.allowed:
+                raise tarfile.ReadError(f"headers or padding of more than {LARGEST_HEADER} bytes")
+            self.allowed -= size
+        return self._read(size)
+
+    def _read(self, size: int) -> bytes:
         pieces: list[bytes] = []
         missing = size
         while missing and (piece := self._piece(missing)):
@@ -89,10 +111,15 @@ class Inflated(io.RawIOBase):
         while True:
             more = b""
             if self._stream.eof:
-                more = self._stream.unused_data + self._packed.read(GZIP_BLOCK)
-                if not more.strip(b"\0"):
+                more = self._stream.unused_data or self._packed.read(GZIP_BLOCK)
+                while more and not more.strip(b"\0"):  # padding
+                    more = self._packed.read(GZIP_BLOCK)
+                if not more:
                     return b""
                 # Another stream follows: they hold one content together.
+                self._streams += 1
+                if self._streams > MAX_STREAMS:
+                    raise tarfile.ReadError(f"it has more than {MAX_STREAMS} gzip streams")
                 self._stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
             elif self._stream.needs_input and not (more := self._packed.read(GZIP_BLOCK)):
                 raise EOFError("it ends before the end of its gzip stream")
@@ -106,27 +133,69 @@ class Inflated(io.RawIOBase):
         """Forward alone, which is all that `tarfile` asks for between two members."""
         if whence != io.SEEK_SET or offset < self._position:
             raise io.UnsupportedOperation("a gzip stream is read from the front to the end")
-        while self._position < offset and self.read(min(BLOCK, offset - self._position)):
+        while self._position < offset and self._read(min(BLOCK, offset - self._position)):
             pass
         return self._position
 
 
-def members(archive: Archive, place: Place) -> Iterator[tuple[str, IO[bytes]]]:
-    """Base name and content of each file, but empty ones and later views of a signal."""
+class _Header(tarfile.TarInfo):
+    """A member's header. `tarfile` takes a damaged one for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):  # the end
+                raise
+            raise tarfile.ReadError(f"no header where a member should begin: {error}") from error
+
+
+def members(archive: Archive, place: Place) -> Iterator[tuple[str, IO[bytes], int]]:
+    """Base name, content and size of each file, but empty ones and later views of a signal.
+
+    Raises
+    ------
+    CorpusError
+        If a member is neither a file nor a folder, or its path leads out of the archive.
+    tarfile.ReadError
+        If a header is damaged, or a limit of this module is passed.
+    """
     if archive.path.is_dir():
         for path in archive.files():
             place.member = path.name
-            if path.stat().st_size and not LATER_VIEW.match(path.name):
+            size = path.stat().st_size
+            if size and not LEFT_ALONE.match(path.name):
                 with path.open("rb") as file:
-                    yield path.name, file
+                    yield path.name, file, size
         return
     with archive.open() as packed:
         stream = Inflated(packed)
-        with tarfile.open(fileobj=stream, mode="r:") as tar:
-            for info in tar:
+        stream.allowed, total = LARGEST_HEADER, 0
+        with tarfile.open(fileobj=stream, mode="r:", tarinfo=_Header) as tar:
+            for count, info in enumerate(tar, 1):
                 place.member = info.name.rpartition("/")[2]
+                if why := _odd(info):
+                    raise broken(archive, info.name, why)
+                total += info.size
+                if total > LARGEST_ARCHIVE or count > MAX_MEMBERS:
+                    raise tarfile.ReadError(f"{count} members of {total} bytes unpacked, or more")
                 content = tar.extractfile(info) if info.isfile() and info.size else None
-                if content is not None and not LATER_VIEW.match(place.member):
-                    yield place.member, content
-        while stream.read(BLOCK):  # to the gzip trailer, where the checksum is
-            pass
+                if content is not None and not LEFT_ALONE.match(place.member):
+                    stream.allowed = None
+                    yield place.member, content, info.size
+                stream.allowed = LARGEST_HEADER
+        while rest := stream.read(BLOCK):  # to the gzip trailer, where the checksum is
+            if rest.strip(b"\0"):
+                raise tarfile.ReadError("something follows the end of its members")
+
+
+def _odd(info: tarfile.TarInfo) -> str:
+    """Why a member is none that the format's writer makes; empty where it is one."""
+    if info.name.startswith("/") or ".." in PurePosixPath(info.name).parts:
+        return "its path leads out of the archive"
+    if not (info.isfile() or info.isdir()) or info.issparse():
+        return "it is neither a plain file nor a folder"
+    if info.size < 0:
+        return f"its size is {info.size}"
+    return ""

@@ -14,6 +14,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,11 +28,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builders.binning import MAX_BINS, Floats, Ints, Trials, find_trials, spike_bins
-from builders.errors import CorpusError
 from builders.members import broken, members, reading
 from builders.raster import Raster
 from builders.release import Archive
 
+#: Bytes of a JSON or epochs file, and of an HDF5 file; published ones have at most 1 MB and 0.2 GB.
+LARGEST_SIDECAR, LARGEST_H5 = 16 << 20, 1 << 30
+#: Values of a dataset, or of one of its chunks; the largest published raster has 76 million.
+MAX_VALUES = 1 << 27
+#: Rows of an epochs file.
+MAX_EPOCHS = 100_000
 # The spelling of a signal's type has changed with the package's name; its end has not.
 SIGNAL_TYPES = ("PointProcess", "TiledSignal", "RasterizedSignal")
 DATA_FILES, SIDECARS = ("h5", "csv"), ("json", "epoch.csv")
@@ -102,11 +110,13 @@ class Signal:
         """
         self._expect("PointProcess")
         with self._h5() as file:
-            times = {cell: np.asarray(file[cell], np.float64) for cell in self.channels}
-            for cell, of_cell in times.items():
+            found = {cell: _dataset(file, cell) for cell in self.channels}
+            for cell, of_cell in found.items():
                 if of_cell.ndim != 1:
                     raise ValueError(f"the spike times of {cell} have shape {of_cell.shape}")
-            return times
+            if sum(len(of_cell) for of_cell in found.values()) > MAX_VALUES:
+                raise ValueError(f"more than {MAX_VALUES} spike times in all")
+            return {cell: np.asarray(of_cell, np.float64) for cell, of_cell in found.items()}
 
     @cached_property
     def bins(self) -> dict[str, Ints]:
@@ -123,6 +133,8 @@ class Signal:
         """Names of the stimuli that have a spectrogram, sorted."""
         self._expect("TiledSignal")
         with self._h5() as file:
+            if odd := [name for name in file if not _is_text(name)]:
+                raise ValueError(f"a name that is no text: {odd[0]!r}")
             return sorted(file)
 
     def tiles(self, names: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -130,7 +142,7 @@ class Signal:
         self._expect("TiledSignal")
         with self._h5() as file:
             for name in names:
-                yield name, np.asarray(file[name], np.float32)
+                yield name, np.asarray(_dataset(file, name), np.float32)
 
     def raster_blocks(self) -> Iterator[NDArray[np.float32]]:
         """The values of a rasterized signal in blocks of some bins, (C, t) each; NaN where none."""
@@ -143,7 +155,7 @@ class Signal:
             yield from self.data.blocks()
             return
         with self._h5() as file:
-            raster = np.asarray(file["raster"], np.float32)
+            raster = np.asarray(_dataset(file, "raster", "fiub"), np.float32)
         if raster.ndim != 2 or (self.channels and len(raster) != len(self.channels)):
             why = f"shape {raster.shape}, but {len(self.channels)} channels"
             raise broken(self.archive, self.member, why)
@@ -164,7 +176,7 @@ class Signal:
         held, start = np.empty((0, 0), np.float32), 0
         for first, stop, epoch in spans:
             pieces, end = [held] if held.size else [], start + held.shape[1]
-            while end < stop:
+            while end < max(stop, 1):  # a window of no bins at 0 has all channels, too
                 if (block := next(blocks, None)) is None:
                     why = f"{epoch} ends at bin {stop}, the data at bin {end}"
                     raise broken(self.archive, self.member, why)
@@ -187,16 +199,49 @@ class Signal:
                 yield file
         except (
             OSError,
-            KeyError,
+            LookupError,
             ValueError,
             TypeError,
             MemoryError,
             ArithmeticError,
             RuntimeError,
         ) as error:
-            if isinstance(error, CorpusError):
-                raise
             raise broken(self.archive, self.member, error) from error
+
+
+def _dataset(file: h5py.File, name: str, kinds: str = "fiu") -> h5py.Dataset:
+    """A dataset at the root whose values are in this file, numbers, and not too many to be read.
+
+    HDF5 lets names, and values, refer to any file of the machine.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If there is no such dataset.
+    """
+    if "/" in name or name in ("", "."):
+        raise ValueError(f"{name!r} is no name of a dataset at the root")
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise KeyError(f"no dataset {name}")
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{name} is a link that leads elsewhere")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+        raise ValueError(f"{name} holds no array")
+    if dataset.is_virtual or dataset.external:
+        raise ValueError(f"the values of {name} lie in another file")
+    if dataset.dtype.kind not in kinds:
+        raise ValueError(f"{name} holds {dataset.dtype}, which are no numbers")
+    if max(math.prod(dataset.shape), math.prod(dataset.chunks or ())) > MAX_VALUES:
+        of = f"shape {dataset.shape} in chunks of {dataset.chunks}"
+        raise ValueError(f"{name} has {of}; {MAX_VALUES} values is the limit")
+    return dataset
+
+
+def _is_text(name: str | bytes) -> bool:
+    """Whether a name is UTF-8; h5py gives others as bytes, JSON may hold half a character."""
+    return isinstance(name, str) and not re.search("[\ud800-\udfff]", name)
 
 
 def read_signals(archive: Archive, data: Collection[str] = ()) -> dict[str, Signal]:
@@ -223,14 +268,18 @@ def read_signals(archive: Archive, data: Collection[str] = ()) -> dict[str, Sign
     names: dict[str, str] = {}
     contents: dict[str, bytes | Raster] = {}
     with reading(archive) as place:
-        for member, content in members(archive, place):
+        for member, content, size in members(archive, place):
             signal, suffix = _split_name(member)
             if suffix in DATA_FILES:
+                if signal in names:
+                    raise broken(archive, member, f"the signal's data are in {names[signal]} too")
                 names[signal] = member
                 if signal in data:
-                    contents[signal] = _data(archive, member, content)
+                    contents[signal] = _data(archive, member, content, size)
             elif suffix in SIDECARS:
-                files.setdefault(signal, {})[suffix] = content.read()
+                if suffix in files.setdefault(signal, {}):
+                    raise broken(archive, member, "the signal has another such file")
+                files[signal][suffix] = _read(archive, member, content, size, LARGEST_SIDECAR)
     for signal in data:
         if signal not in names:
             raise broken(archive, f"*.{signal}.h5 or .csv", f"the archive has no signal {signal!r}")
@@ -240,13 +289,19 @@ def read_signals(archive: Archive, data: Collection[str] = ()) -> dict[str, Sign
     }
 
 
-def _data(archive: Archive, member: str, content: IO[bytes]) -> bytes | Raster:
+def _data(archive: Archive, member: str, content: IO[bytes], size: int) -> bytes | Raster:
     if not member.endswith(".csv"):
-        return content.read()
+        return _read(archive, member, content, size, LARGEST_H5)
     try:
         return Raster(content)
     except ValueError as error:
         raise broken(archive, member, error) from error
+
+
+def _read(archive: Archive, member: str, content: IO[bytes], size: int, limit: int) -> bytes:
+    if size > limit:
+        raise broken(archive, member, f"it has {size} bytes unpacked; {limit} is the limit")
+    return content.read()
 
 
 def _split_name(member: str) -> tuple[str, str]:
@@ -277,14 +332,20 @@ def _length(archive: Archive, member: str, header: dict[str, Any]) -> int:
     """End of the last segment, ``[[0, ntimes]]``, in bins; without segments there is no limit."""
     segments = header.get("segments")
     try:
-        return MAX_BINS if segments is None else max(int(stop) for _, stop in segments)
-    except (TypeError, ValueError, OverflowError) as error:
+        if segments is None:
+            return MAX_BINS
+        stops = [stop for _, stop in segments]
+        if any(type(stop) not in (int, float) or not 0 <= stop <= MAX_BINS for stop in stops):
+            raise ValueError(f"a segment ends before 0 or past bin {MAX_BINS}")
+        return max(map(int, stops))
+    except (TypeError, ValueError) as error:
         raise broken(archive, member, f"segments is {segments}") from error
 
 
 def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(content)
+        header = json.loads(content, object_pairs_hook=_unique)
+        repr(header)  # what is nested too deep for a message is refused here
     except (ValueError, RecursionError) as error:
         raise broken(archive, member, error) from error
     if not isinstance(header, dict) or type(header.get("fs")) not in (int, float):
@@ -293,15 +354,35 @@ def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:
         raise broken(archive, member, f"fs is {header['fs']}")
     if not isinstance(header.get("chans"), list | None):
         raise broken(archive, member, f"chans is {header['chans']}")
+    for channel in header.get("chans") or ():
+        if not isinstance(channel, str | int | float) or not _is_text(str(channel)):
+            raise broken(archive, member, f"a channel's name is {channel!r}")
     return header
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose keys must not stand twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} stands there twice")
+    return found
 
 
 def _epochs(archive: Archive, member: str, content: bytes) -> dict[str, tuple[Floats, Floats]]:
     bounds: dict[str, list[tuple[float, float]]] = {}
     try:
-        for row in csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")):
-            if row["name"] is None:
-                raise ValueError("a row has too few columns")
+        text = content.decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it holds NUL bytes")
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        if len(set(rows.fieldnames or ())) < len(rows.fieldnames or ()):
+            raise ValueError(f"a column stands there twice: {', '.join(rows.fieldnames or ())}")
+        for number, row in enumerate(rows, 1):
+            if number > MAX_EPOCHS:
+                raise ValueError(f"more than {MAX_EPOCHS} rows")
+            if None in row or None in row.values():
+                raise ValueError(f"row {number} has too {'many' if None in row else 'few'} columns")
             bounds.setdefault(row["name"], []).append((float(row["start"]), float(row["end"])))
     except (ValueError, TypeError, KeyError, csv.Error) as error:
         why = f"no column {error}" if isinstance(error, KeyError) else error

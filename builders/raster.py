@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 # Bytes of text: what stays in the processor's cache, and what pyarrow parses well column by column.
 BLOCK, NUMBERS_BLOCK = 1 << 18, 1 << 23
+#: Bytes of a line, columns, and values; the largest published raster has 22 kB, 849 and 76 M.
+MAX_LINE, MAX_WIDTH, MAX_VALUES = 1 << 20, 1 << 14, 1 << 28
 # How the format's writer prints a count of 0 (`%.18e`); one below 10 differs in the first byte.
 ZERO = b"0.000000000000000000e+00"
 
@@ -37,15 +39,20 @@ class Raster:
     Raises
     ------
     ValueError
-        If a row has another number of columns than the first, or what is no number.
+        If a row has another number of columns than the first, or what is no number; or if there is
+        more of them than `MAX_LINE`, `MAX_WIDTH` and `MAX_VALUES` allow.
     """
 
     def __init__(self, text: IO[bytes]) -> None:
         self.width = 0
+        self._n_bins = 0
         self._packed: list[tuple[int, bytes]] = []
         others = bytearray()  # lines that do not hold counts alone
         for lines in _whole_lines(text):
-            self.width = self.width or lines[: lines.find(b"\n")].count(b",") + 1
+            if not self.width:
+                self.width = lines.partition(b"\n")[0].count(b",") + 1
+                if self.width > MAX_WIDTH:
+                    raise ValueError(f"{self.width} columns; {MAX_WIDTH} is the limit")
             counts = _parse_counts(lines, self.width)
             if counts is None:
                 others += lines
@@ -58,6 +65,9 @@ class Raster:
             self._pack(_parse_numbers(others, self.width))
 
     def _pack(self, values: NDArray[np.float32]) -> None:
+        self._n_bins += len(values)
+        if self._n_bins * self.width > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES} values")
         self._packed.append((len(values), pa.compress(values, "lz4", asbytes=True)))
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
@@ -78,6 +88,8 @@ def _whole_lines(text: IO[bytes]) -> Iterator[bytes]:
         if end:
             yield rest + block[:end]
         rest = block[end:] if end else rest + block
+        if len(rest) > MAX_LINE:
+            raise ValueError(f"a line of more than {MAX_LINE} bytes")
     if rest:
         yield rest
 

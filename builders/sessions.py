@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from builders.errors import CorpusError
@@ -39,9 +40,10 @@ def candidates(archives: Sequence[Archive], session: str, listed: Collection[str
         others = [each for each in archives if _named_after(each) not in listed]
         alike = [_common_prefix(_named_after(each), session) for each in others]
         named = [each for each, n in zip(others, alike, strict=True) if n == max(alike)]
-    memo = _memo(archives, session)
-    found = memo.read_text() if memo.exists() else ""
-    return named + [each for each in archives if each.name == found and each not in named]
+    found = b""
+    with suppress(OSError):  # never written, or deleted this very moment
+        found = _memo(archives, session).read_bytes()
+    return named + [each for each in archives if each.name.encode() == found and each not in named]
 
 
 def read_session(

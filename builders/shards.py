@@ -1,7 +1,8 @@
 """Tables to Parquet, and the cache of the shards built so far.
 
-A shard's file name in the cache carries its ETag, and only a shard that was written whole gets
-such a name: it is written under a temporary name and renamed, under a lock that processes share.
+A shard's file name in the cache carries its ETag and its checksum, and only a shard that was
+written whole gets such a name: it is written under a temporary name and renamed, under a lock that
+processes share. A shard that no longer has its checksum is built again.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from datasets.utils import tqdm
 from filelock import FileLock
 
 from builders.errors import CorpusError
-from builders.release import Archive, home
+from builders.release import Archive, digest, home
 from builders.schema import ROW_GROUP_BYTES
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,99}")
+#: Digits of the checksum in a shard's name.
+SHA256_DIGITS = 32
 SPECTROGRAM = "spectrogram.list.element.list.element"
 
 
@@ -44,6 +47,8 @@ class _Thread:
         self.submit = executor.submit
 
 
+#: Of the shards that this process has found to have their checksum: inode, size and time.
+_CHECKED: dict[Path, tuple[int, int, int]] = {}
 # `datasets` opens shards in 16 threads at once. Sixteen recordings in memory would be no help to
 # anyone, and even one after the other they leave sixteen fragmented heaps behind.
 _BUILDING = _Thread()
@@ -83,7 +88,7 @@ class Job:
             if not all(map(_SAFE_NAME.fullmatch, path.split("/"))):
                 raise CorpusError(
                     f"a name in the cell list cannot be a folder: {path!r}",
-                    why="sites and areas are made of letters, digits, dots, + and - alone",
+                    why="sites and areas are made of at most 100 letters, digits, dots, + and -",
                     fix="compare the cell list with the published one",
                 )
 
@@ -117,12 +122,11 @@ class ShardCache:
         return etag in (self._etag(job, keys), self._etag(job, keys[:-1]))
 
     def find(self, job: Job, path: str) -> Path | None:
-        """The shard's file, if it has been built."""
-        file = self._file(path, self.etag(job))
-        return file if file.exists() else None
+        """The shard's file, if it has been built; whether it is sound, only `shard` asks."""
+        return self._find(path, self.etag(job))
 
     def shard(self, job: Job, path: str) -> Path:
-        """The shard's file; built first, with all others of its job, where it is missing.
+        """The shard's file; built first, with all others of its job, where it is missing or spoilt.
 
         Raises
         ------
@@ -130,14 +134,17 @@ class ShardCache:
             If it cannot be built. Nothing is left behind.
         """
         file = self.find(job, path)
-        return file or _BUILDING.submit(self._find_or_build, job, path).result()
+        if file and _is_sound(file):
+            return file
+        return _BUILDING.submit(self._find_or_build, job, path).result()
 
     def _find_or_build(self, job: Job, path: str) -> Path:
         try:
             lock = self.root / "locks" / f"{job.name}.lock"
             lock.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(lock):
-                return self.find(job, path) or self._file(path, self._build(job))
+                file = self.find(job, path)
+                return file if file and _is_sound(file) else self._build(job)[path]
         except OSError as error:
             raise CorpusError(
                 "cannot write a shard",
@@ -146,12 +153,12 @@ class ShardCache:
                 fix="make room and check permissions, or set BUILDERS_HOME to another folder",
             ) from error
 
-    def _build(self, job: Job) -> str:
+    def _build(self, job: Job) -> dict[str, Path]:
         archives = job.archives()
         keys = [archive.keys() for archive in archives]
         etag = self._etag(job, keys)
-        finals = {path: self._file(path, etag) for path in job.paths}
-        partials = {path: final.with_suffix(".partial") for path, final in finals.items()}
+        finals = {}
+        partials = {path: (self.root / path).with_suffix(f".{etag}.partial") for path in job.paths}
         for partial in partials.values():
             partial.parent.mkdir(parents=True, exist_ok=True)
             partial.unlink(missing_ok=True)
@@ -170,23 +177,44 @@ class ShardCache:
                     _Writer(partial, job.features).close()
             for archive, seen in zip(archives, keys, strict=True):
                 archive.confirm(seen)
-            for path, final in finals.items():
-                partials[path].replace(final)
+            for path, partial in partials.items():
+                sha256 = digest(partial, "sha256")[:SHA256_DIGITS]
+                final = finals[path] = partial.with_suffix(f".{sha256}.parquet")
+                partial.replace(final)
                 for other in final.parent.glob(f"{Path(path).stem}.*"):
                     if other != final:  # of another version of the archive or the code, or a ruin
                         other.unlink(missing_ok=True)
         finally:
             for partial in partials.values():
                 partial.unlink(missing_ok=True)
-        return etag
+        return finals
 
     def _etag(self, job: Job, keys: list[dict[Path, str]]) -> str:
         known = sorted(key for each in keys for key in each.values())
         text = json.dumps([self._code, job.facts, job.paths, known])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def _file(self, path: str, etag: str) -> Path:
-        return (self.root / path).with_suffix(f".{etag}.parquet")
+    def _find(self, path: str, etag: str) -> Path | None:
+        place = self.root / path
+        return next(place.parent.glob(f"{place.stem}.{etag}.*.parquet"), None)
+
+
+def _is_sound(file: Path) -> bool:
+    """Whether a shard has the checksum in its name; read once, as long as it is not touched.
+
+    A disk that fills up, fails or loses power, and whoever opens the file with another program,
+    may change it after it has been written.
+    """
+    try:
+        stat = file.stat()
+        seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if _CHECKED.get(file) != seen:
+            if digest(file, "sha256")[:SHA256_DIGITS] != file.name.split(".")[-2]:
+                return False
+            _CHECKED[file] = seen
+    except OSError:  # gone this very moment, or no longer to be read
+        return False
+    return True
 
 
 class _Writer:

@@ -15,6 +15,8 @@ from builders.schema import subset_of, table
 from builders.shards import Job
 
 SAMPLING_RATE = 44_100
+#: Bytes of a sound; a published one has 1.8 MB.
+LARGEST_SOUND = 1 << 26
 
 #: One row per sound: ``audio`` holds the published file, byte by byte, ``onset_ms`` says when in
 #: the window of the stimulus the sound begins. `datasets` decodes ``audio`` once it is cast to
@@ -90,7 +92,9 @@ def _job(
 def _checked(file: Archive) -> bytes:
     """A sound file's content, if it can be read and has the sampling rate that is declared."""
     with reading(file), file.open() as stream:
-        content = stream.read()
+        content = stream.read(LARGEST_SOUND + 1)
+    if len(content) > LARGEST_SOUND:
+        raise broken(file, "the sound", f"it has more than {LARGEST_SOUND} bytes")
     try:
         rate = soundfile.info(io.BytesIO(content)).samplerate
     except soundfile.SoundFileError as error:

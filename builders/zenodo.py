@@ -234,7 +234,7 @@ class ZenodoRelease(Release):
                     plain.open("wb") as copy,
                 ):
                     shutil.copyfileobj(content, copy, 1 << 20)
-            except BAD_ZIP as error:
+            except (*BAD_ZIP, MissingPart) as error:
                 raise self._damaged(f"{outer}: {member}", error) from error
             else:
                 plain.replace(path)

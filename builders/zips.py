@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -21,7 +22,15 @@ BAD_ZIP = (
     EOFError,
     NotImplementedError,  # a method of compression that Python's zip reader lacks
     RuntimeError,  # a zip that asks for a password
+    # What `zipfile` lets through when numbers and texts in its directory are none.
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
 )
+#: Bytes of a member, unpacked; published ones have 65 MB on average.
+LARGEST_MEMBER = 1 << 30
 #: How the names begin of what macOS strews about: ``._CLT027c.tgz``, ``__MACOSX``.
 LITTER = (".", "__")
 
@@ -109,8 +118,8 @@ def read_index(path: Path, size: int = 0) -> Index:
     Raises
     ------
     CorpusError
-        If it is no zip, or a member's name is not one to be used: absolute, with ``..`` in it, or
-        that of another member.
+        If it is no zip; if a member's name is not one to be used: absolute, with ``..`` in it, or
+        that of another member; or if it is larger than `LARGEST_MEMBER`.
     MissingPart
         If the directory begins before the end that is at hand.
     """
@@ -133,12 +142,16 @@ def _read_index(path: Path, size: int, stat: tuple[int, int]) -> Index:
     members: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         parts = PurePosixPath(info.filename).parts
-        if info.filename.startswith("/") or ".." in parts or "\\" in info.orig_filename:
-            raise _refused(path, info.filename, "its path leads out of the zip")
+        odd = info.filename.startswith("/") or ".." in parts or "\\" in info.orig_filename
+        if odd or not parts:
+            raise _refused(path, info.filename, "its path leads out of the zip, or nowhere")
         if info.is_dir() or any(part.startswith(LITTER) for part in parts):
             continue
         if parts[-1] in members:
             raise _refused(path, info.filename, "another member has the same name")
+        if info.file_size > LARGEST_MEMBER:
+            why = f"it has {info.file_size} bytes unpacked; {LARGEST_MEMBER} is the limit"
+            raise _refused(path, info.filename, why)
         members[parts[-1]] = info
     ends = dict(pairwise([*sorted(info.header_offset for info in infos), start_dir]))
     spans = {info.filename: (info.header_offset, ends[info.header_offset]) for info in infos}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from builders.builder import corpora, find_corpus
 
 REPOSITORY = Path(__file__).parent.parent
+MEMORY = 1 << 30  # bytes that a test with limited memory may take
 
 
 @pytest.fixture(scope="session", params=sorted(corpora()))
@@ -74,6 +77,17 @@ def own_home(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hf" / "datasets")
     monkeypatch.setattr("datasets.config.DOWNLOADED_DATASETS_PATH", tmp_path / "hf" / "downloads")
     return tmp_path
+
+
+@pytest.fixture
+def limited_memory() -> Iterator[None]:
+    """Whoever takes more than `MEMORY` gets a MemoryError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with suppress(OSError, ValueError):  # a system that has no such limit
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def run_python(code: str, **environment: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from builders.binning import count_spikes, find_trials, ranges, spike_bins
+from builders.binning import MAX_BINS, count_spikes, find_trials, ranges, spike_bins
 
 Bounds = Sequence[tuple[float, float]]
 FS = 100.0
@@ -116,6 +116,14 @@ def test_a_bound_must_be_finite(bound: int, value: float) -> None:
     bounds[1][bound] = value
     with pytest.raises(ValueError, match="not a finite number"):
         trials([(start, end) for start, end in bounds])
+
+
+def test_an_epoch_may_not_end_past_the_longest_recording() -> None:
+    end = MAX_BINS / FS
+    assert trials([(0.0, end)]) == [(0.0, 0, MAX_BINS)]
+    for bounds in ((0.0, end + 0.1), (end + 0.1, end + 0.2)):
+        with pytest.raises(ValueError, match=f"past bin {MAX_BINS}"):
+            trials([bounds])
 
 
 @pytest.mark.parametrize("bounds", [(-0.1, 0.1), (0.2, 0.1)])

@@ -35,6 +35,13 @@ def test_synthesize_writes_a_release_that_info_counts(
     assert "A1 cells found by site, electrode and unit number: 3\n" in done.stdout
 
 
+def test_info_counts_the_cells_of_each_area(home: Path) -> None:
+    done = builders("info", "wingert2026")
+    assert done.returncode == 0
+    for line in ("cells: 655", "cells in A1: 281", "sites: 10", "archives: "):
+        assert line in done.stdout
+
+
 def test_card_prints_the_card_in_the_folder(home: Path) -> None:
     card = (REPOSITORY / "wingert2026" / "README.md").read_text(encoding="utf-8")
     assert builders("card", "wingert2026").stdout == card

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from builders import raster as raster_module
+from builders.binning import MAX_BINS
 from builders.errors import CorpusError
 from builders.nems import SIGNAL_TYPES, Signal, read_signals
 from builders.release import Archive
@@ -83,6 +88,8 @@ def whole(scratch: Path) -> dict[str, Any]:
 def changed(member: str, content: bytes | None) -> Files:
     """The recording with other content, or without the member."""
     files: dict[str, bytes | None] = {**recording(), f"{SESSION}.{member}": content}
+    if member == "mask.h5":  # in place of the CSV: a signal has one data file
+        del files[f"{SESSION}.mask.csv"]
     return {name: each for name, each in files.items() if each is not None}
 
 
@@ -119,7 +126,10 @@ def test_cells_that_the_json_does_not_list_are_left_out(scratch: Path) -> None:
     assert list(resp.spike_times()) == [SILENT]
 
 
-@pytest.mark.parametrize(("segments", "bins"), [(None, BINS), ([[0, 50]], BINS[:-1])])
+@pytest.mark.parametrize(
+    ("segments", "bins"),
+    [(None, BINS), ([[0, 50]], BINS[:-1]), ([[0, 0]], []), ([[0, MAX_BINS]], BINS)],
+)
 def test_bins_reach_to_the_end_of_the_recording(
     scratch: Path, segments: list[list[int]] | None, bins: list[int]
 ) -> None:
@@ -168,6 +178,25 @@ def test_one_channel_is_still_a_matrix(scratch: Path) -> None:
     head = header("RasterizedSignal", chans=["x"])
     mask = read_one(scratch, signal("mask", b"1.0\n0.0\n1.0\n", head, suffix="csv"), "mask")
     assert raster(mask).tolist() == [[1, 0, 1]]
+
+
+def test_spectrograms_are_named_in_order(scratch: Path) -> None:
+    """Whatever the order in which they were written, and which HDF5 may keep."""
+    content = io.BytesIO()
+    with h5py.File(content, "w", track_order=True) as file:
+        for name in ("STIM_b.wav", "STIM_c.wav", "STIM_a.wav"):
+            file[name] = TILE
+    stim = read_one(scratch, changed("stim.h5", content.getvalue()), "stim")
+    assert stim.tile_names() == ["STIM_a.wav", "STIM_b.wav", "STIM_c.wav"]
+
+
+def test_a_mask_may_have_one_column_for_all_channels(scratch: Path) -> None:
+    head = header("RasterizedSignal", chans=["x", "y", "z"])
+    mask = read_one(scratch, signal("mask", b"1.0\n0.0\n", head, suffix="csv"), "mask")
+    assert raster(mask).tolist() == [[1, 0]]
+    mask = read_one(scratch, signal("mask", b"1.0,2.0\n", head, suffix="csv"), "mask")
+    with pytest.raises(CorpusError, match="2 columns, but 3 channels"):
+        raster(mask)
 
 
 def test_channels_may_have_no_names(scratch: Path) -> None:
@@ -225,6 +254,51 @@ def test_trials_are_those_of_the_binning_at_the_signals_rate(scratch: Path) -> N
         trials = resp.trials("STIM_a.wav")
         assert trials.onsets.tolist() == [0.2, 0.4]
         assert (trials.first.tolist(), trials.n_bins.tolist()) == (first, n_bins)
+
+
+def test_an_epoch_may_end_where_the_recording_ends(scratch: Path) -> None:
+    head = header("PointProcess", chans=[CELL], segments=[[0, 50]])
+    assert (
+        read_one(scratch, changed("resp.json", head), "resp").trials("STIM_a.wav").n_bins[1] == 10
+    )
+    head = header("PointProcess", chans=[CELL], segments=[[0, 49]])
+    resp = read_one(scratch, changed("resp.json", head), "resp")
+    with pytest.raises(CorpusError, match=r"STIM_a\.wav ends at bin 50, the recording at bin 49"):
+        resp.trials("STIM_a.wav")
+
+
+SPANS = st.tuples(st.sampled_from("abc"), st.integers(0, 40), st.integers(0, 40))
+
+
+@given(st.lists(SPANS, max_size=8), st.integers(1, 200))
+@settings(max_examples=100, deadline=None)
+def test_windows_are_slices_of_the_raster(
+    scratch: Path, spans: list[tuple[str, int, int]], block: int
+) -> None:
+    """In time order, however they overlap and however the raster is cut into blocks."""
+    spans = [(name, *sorted(bins)) for name, *bins in spans]
+    values = np.arange(80.0).reshape(2, 40)
+    head = header("RasterizedSignal", chans=["x", "y"])
+    rows = epoch_csv([(name, first / 100, stop / 100) for name, first, stop in spans])
+    files = signal("resp", raster_csv(values), head, rows, suffix="csv")
+    with patch.object(raster_module, "BLOCK", block):
+        resp = read_one(scratch, files, "resp")
+    expected = []
+    for name in resp.epochs:
+        trials = resp.trials(name)
+        bounds = zip(trials.first.tolist(), trials.n_bins.tolist(), strict=True)
+        expected += [(first, first + n_bins, name) for first, n_bins in bounds]
+    found = list(resp.windows(list(resp.epochs)))
+    assert [name for name, _ in found] == [name for *_, name in sorted(expected)]
+    for (_, window), (first, stop, _) in zip(found, sorted(expected), strict=True):
+        np.testing.assert_array_equal(window, values[:, first:stop])
+
+
+def test_a_window_past_the_end_of_the_raster_is_refused(scratch: Path) -> None:
+    head = header("RasterizedSignal", chans=["x", "y"])
+    files = signal("resp", raster_csv(np.zeros((2, 49))), head, suffix="csv")
+    with pytest.raises(CorpusError, match=r"STIM_a\.wav ends at bin 50, the data at bin 49"):
+        list(read_one(scratch, files, "resp").windows(["STIM_a.wav"]))
 
 
 def test_names_may_hold_commas_quotes_and_line_ends(scratch: Path) -> None:

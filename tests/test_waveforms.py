@@ -14,7 +14,7 @@ from datasets import Audio, Dataset, load_dataset
 from numpy.typing import NDArray
 
 from builders.stimuli import align_waveform, read_waveform
-from builders.waveforms import SAMPLING_RATE
+from builders.waveforms import LARGEST_SOUND, SAMPLING_RATE
 
 from .releases import change_member, copy_release, refused
 
@@ -111,6 +111,13 @@ def test_a_sound_that_is_none(corpus: str, release: Path, content: bytes, why: s
     with zipfile.ZipFile(release / "wav.zip", "w") as file:
         file.writestr(f"wav/{name}", content)
     refused(corpus, "waveforms", name, why)
+
+
+def test_a_sound_that_would_fill_the_memory(corpus: str, release: Path) -> None:
+    name = stimuli_of(corpus)[0].removeprefix("STIM_")
+    with zipfile.ZipFile(release / "wav.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(f"wav/{name}", b"\0" * (LARGEST_SOUND + 1))
+    refused(corpus, "waveforms", name, f"more than {LARGEST_SOUND} bytes")
 
 
 def test_nat4_onsets_are_those_of_the_epochs(

@@ -451,6 +451,20 @@ def test_a_zip_with_such_members_is_refused(
     refused(archive, why, "refused a zip")
 
 
+@pytest.mark.parametrize("at", [26, 28])
+def test_a_member_whose_header_lies_about_its_length_is_refused(
+    server: ZenodoServer, tmp_path: Path, at: int
+) -> None:
+    """What the header says would lie beyond the bytes that have been fetched."""
+    path = zip_of(tmp_path / RECORDINGS, "recordings/a.tgz")
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("recordings/b.tgz", b"b" * MEGABYTE)
+    lying = bytearray(path.read_bytes())
+    lying[at : at + 2] = b"\xff\xff"
+    server.replace(RECORDINGS, bytes(lying))
+    refused(lambda: content(release().archives("recordings")[0]), "a.tgz", "damaged")
+
+
 def test_zip64(server: ZenodoServer, tmp_path: Path) -> None:
     """More members than a plain zip can count, and a directory that is larger than its tail."""
     path = tmp_path / RECORDINGS

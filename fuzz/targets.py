@@ -1,0 +1,83 @@
+"""What is fuzzed: each target takes any bytes, and lets nothing through but a `CorpusError`.
+
+An archive is compressed, and mutated bytes rarely inflate. So the first byte of an input says at
+which depth the rest is put into an otherwise sound recording: as the gzip stream, as the tar in it,
+or as one of the members.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from datasets import Features
+
+from builders.cells import read_cells, read_texts
+from builders.errors import CorpusError
+from builders.nems import Signal, read_signals
+from builders.records import presented, stimulus_tables
+from builders.release import Archive
+from builders.schema import STIMULI
+from fuzz.seeds import MEMBERS, recording, tar_of
+from wingert2026.builder import PUBLISHED
+
+_TEMPORARY = tempfile.TemporaryDirectory(prefix="builders-fuzz-")
+_FOLDER = Path(_TEMPORARY.name)
+FEATURES = Features(STIMULI)
+
+
+def archive(content: bytes) -> None:
+    """Read everything that a recording holds."""
+    depth, rest = content[:1], content[1:]
+    level = depth[0] if depth else 0
+    if level == 0:
+        packed = rest
+    elif level == 1:
+        packed = gzip.compress(rest, 0)
+    else:
+        member = MEMBERS[level % len(MEMBERS)]
+        packed = gzip.compress(tar_of({**recording(), member: rest}), 0)
+    path = _FOLDER / "any.tgz"
+    path.write_bytes(packed)
+    try:
+        signals = read_signals(Archive(path.name, path), ("resp", "stim", "mask"))
+    except CorpusError:
+        return
+    for signal in signals.values():
+        for read in READS:
+            _quietly(partial(read, signal))
+
+
+def _columns(stim: str) -> dict[str, str]:
+    return dict.fromkeys(("stim_id", "stim", "subset", "session"), stim)
+
+
+#: The ways to read a signal; all but one or two of them are refused.
+READS: tuple[Callable[[Signal], object], ...] = (
+    lambda signal: [signal.trials(stim) for stim in signal.stimuli()],
+    lambda signal: signal.bins,
+    lambda signal: list(signal.raster_blocks()),
+    lambda signal: list(signal.windows(signal.stimuli())),
+    lambda signal: list(stimulus_tables(signal, presented(signal), _columns, 2, FEATURES)),
+)
+
+
+def cell_list(content: bytes) -> None:
+    """Read a cell list, its typed columns and all its texts."""
+    path = _FOLDER / "cell_list.csv"
+    path.write_bytes(content)
+    _quietly(lambda: read_cells(path, PUBLISHED, cell_id="cellid", site="siteid"))
+    _quietly(lambda: read_texts(path))
+
+
+def _quietly(act: Callable[[], object]) -> None:
+    try:
+        act()
+    except CorpusError as error:
+        str(error).encode()
+
+
+TARGETS = {"archive": archive, "cell_list": cell_list}

@@ -1,0 +1,176 @@
+"""Planted faults in tables: the epochs of a recording, and the list of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from builders import nems
+from builders.binning import MAX_BINS
+from builders.cells import read_texts
+from builders.errors import CorpusError
+from builders.nems import read_signals
+
+from .archives import CELL, EPOCHS, epoch_csv, pack, response
+from .hardening import RESP_EPOCHS, changed, read, refusal, whole
+from .test_cells import CONTENT as CELL_LIST
+from .test_cells import read as read_cell_list
+
+pytestmark = pytest.mark.usefixtures("limited_memory")
+
+# -- Epochs ----------------------------------------------------------------------------------------
+
+ROWS = epoch_csv(EPOCHS)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + ROWS,
+        b"\xef\xbb\xbf" + epoch_csv(EPOCHS, ("start", "end", "name")),
+        ROWS.replace(b"\n", b"\r\n"),
+        ROWS.replace(b"\n", b"\r"),
+        ROWS.rstrip(b"\n"),
+        ROWS.replace(b"\n", b"\n\n"),
+        ROWS.replace(b"STIM_b.wav", b'"STIM_b.wav"'),
+    ],
+    ids=["BOM", "BOM before start", "CRLF", "CR", "no last line end", "empty lines", "quotes"],
+)
+def test_epochs_in_another_spelling_are_read(tmp_path: Path, content: bytes) -> None:
+    np.testing.assert_equal(read(pack(tmp_path, changed("resp.epoch.csv", content))), whole())
+
+
+NAMES = ["a,b", "STIM_ä.wav", "STIM_猫, 犬.wav", 'a"b', "a\nb", "a\r\nb", " a ", "", "a/b", "../x"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_epochs_are_kept(tmp_path: Path, name: str) -> None:
+    resp = read_signals(pack(tmp_path, response({CELL: []}, epochs=[(name, 0.0, 0.1)])))["resp"]
+    assert list(resp.epochs) == [name]
+
+
+def rows(*each: str) -> bytes:
+    return "\n".join(["name,start,end", *each, ""]).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (rows("STIM_a.wav,nan,0.5"), "STIM_a.wav: an epoch bound is not a finite"),
+        (rows("STIM_a.wav,0.0,inf"), "STIM_a.wav: an epoch bound is not a finite"),
+        (rows("STIM_a.wav,-0.1,0.5"), "STIM_a.wav: an epoch starts before 0"),
+        (rows("STIM_a.wav,0.5,0.1"), "STIM_a.wav: an epoch starts before 0 or ends before"),
+        (rows(f"STIM_a.wav,0.0,{MAX_BINS}"), "STIM_a.wav: an epoch bound is past bin"),
+        (rows("STIM_a.wav,0.0,1e300"), "STIM_a.wav: an epoch bound is past bin"),
+        (rows("STIM_a.wav,0.0,0.5,0.7"), "row 1 has too many columns"),
+        (rows("STIM_a.wav,0.0,0.5", "STIM_a,b.wav,0.0,0.5"), "row 2 has too many columns"),
+        (rows("STIM_a.wav,0.0"), "row 1 has too few columns"),
+        (rows("STIM_a.wav"), "row 1 has too few columns"),
+        (rows("STIM_a.wav,,0.5"), "could not convert"),
+        (rows("STIM_\0.wav,0.0,0.5"), "NUL"),
+        (rows("STIM_ä.wav,0.0,0.5").decode().encode("latin-1"), "can't decode"),
+        (rows("STIM_a.wav,0.0,0.5").decode().encode("utf-16"), "can't decode"),
+        (rows("STIM_a.wav,0.0,0.5").decode().encode("utf-16-le"), "NUL"),
+        (b"name,start,end,start\nSTIM_a.wav,0.0,0.5,0.2\n", "a column stands there twice"),
+        (b'name,start,end\n"STIM_a.wav,0.0,0.5\n', ""),
+        (rows("x" * 200_000 + ",0.0,0.5"), "field larger"),
+        (rows(*["x,0,0"] * (nems.MAX_EPOCHS + 1)), f"more than {nems.MAX_EPOCHS} rows"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_damaged_epochs_are_refused(tmp_path: Path, content: bytes, why: str) -> None:
+    refusal(pack(tmp_path, changed("resp.epoch.csv", content)), RESP_EPOCHS, why)
+
+
+def test_an_epoch_that_is_no_stimulus_may_have_any_bounds(tmp_path: Path) -> None:
+    added = b"TRIAL,nan,nan\nLICK,-5,-7\nPASSIVE_EXPERIMENT,0,inf\n"
+    archive = pack(tmp_path, changed("resp.epoch.csv", ROWS + added))
+    np.testing.assert_equal(read(archive), whole())
+
+
+# -- Cell lists ------------------------------------------------------------------------------------
+
+
+def cell_list(folder: Path, content: bytes) -> Path:
+    path = folder / "cell_list.csv"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + CELL_LIST,
+        CELL_LIST.replace(b"\n", b"\r\n"),
+        CELL_LIST.rstrip(b"\n"),
+        CELL_LIST + b"\n\n",
+        CELL_LIST.replace(b"PRN045b-130-1", b'"PRN045b-130-1"'),
+    ],
+    ids=["BOM", "CRLF", "no last line end", "empty lines", "quotes"],
+)
+def test_a_cell_list_in_another_spelling_is_read(tmp_path: Path, content: bytes) -> None:
+    expected = read_cell_list(cell_list(tmp_path, CELL_LIST)).to_pylist()
+    path = cell_list(tmp_path, content)
+    assert read_cell_list(path).to_pylist() == expected
+    assert len(read_texts(path)) == len(expected)
+
+
+FIRST = CELL_LIST.index(b"\n") + 1
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (CELL_LIST.replace(b"PRN045b-130-1", b"PRN045b\0-130-1"), "NUL"),
+        (CELL_LIST.decode().encode("utf-16"), "NUL"),
+        (CELL_LIST.decode().encode("utf-16-be"), "NUL"),
+        (CELL_LIST.replace(b"PRN045b-130-1", b"PRN045\xe4-130-1"), ""),
+        (CELL_LIST.replace(b"\n", b",9\n", 1), ""),
+        (CELL_LIST[:FIRST] + b"x,y\n" + CELL_LIST[FIRST:], "Expected 30 columns, got 2"),
+        (CELL_LIST[:FIRST] + b"x" + b"," * 40 + b"\n" + CELL_LIST[FIRST:], "Expected 30 columns"),
+        (CELL_LIST.replace(b",celltype\n", b",area\n", 1), "no column celltype"),
+        (CELL_LIST.replace(b"cellid,", b"cellid,cellid,", 1), "twice: cellid"),
+        (CELL_LIST[:FIRST] + b'"' + CELL_LIST[FIRST:], ""),
+        (b"\0" * 10_000, "NUL"),
+        (b"," * 1_000_000, "no column"),
+        (b'"' * 200_001, ""),
+        (b"a" * 200_000, "field larger"),
+        (b"", "no column"),
+    ],
+)
+def test_a_damaged_cell_list_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
+    path = cell_list(tmp_path, content)
+    with pytest.raises(CorpusError, match="cannot read the cell list") as caught:
+        read_cell_list(path)
+    assert str(path) in str(caught.value)
+    assert why in str(caught.value)
+
+
+def test_a_huge_cell_list_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cell_list.csv"
+    with path.open("wb") as file:
+        file.truncate(50 << 30)  # a hole: it takes no disk
+    for reader in (read_cell_list, read_texts):
+        with pytest.raises(CorpusError, match="is the limit") as caught:
+            reader(path)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("reader", [read_cell_list, read_texts])
+def test_a_cell_list_that_cannot_be_opened_is_refused(
+    tmp_path: Path, reader: Callable[[Path], object]
+) -> None:
+    (tmp_path / "cell_list.csv").mkdir()
+    with pytest.raises(CorpusError, match="cannot read the cell list"):
+        reader(tmp_path / "cell_list.csv")
+
+
+def test_long_texts_in_a_column_that_is_not_asked_for_are_refused(tmp_path: Path) -> None:
+    """pyarrow reads them, Python's csv does not."""
+    content = b"cellid,siteid,area,note\nA001a-1-1,A001a,A1," + b"x" * 200_000 + b"\n"
+    path = cell_list(tmp_path, content)
+    with pytest.raises(CorpusError, match="field larger"):
+        read_texts(path)
