@@ -104,8 +104,7 @@ class CorpusBuilder(Parquet):
     def __init__(self, config_name: str | None = None, **kwargs: Any) -> None:
         configs = {config.name: config for config in self.BUILDER_CONFIGS}
         name = config_name or self.DEFAULT_CONFIG_NAME
-        if name not in configs:
-            raise unknown(f"config of {self.corpus}", name, configs)
+        self.check_configs([name])
         repository = repository_url(self.corpus)
         globs = {
             split: [repository + glob for glob in globs]
@@ -114,6 +113,14 @@ class CorpusBuilder(Parquet):
         super().__init__(
             config_name=name, dataset_name=self.corpus, data_files=globs, hash=None, **kwargs
         )
+
+    @classmethod
+    def check_configs(cls, names: Sequence[str]) -> None:
+        """Raise a `CorpusError` for a name that no config has; it lists near matches."""
+        known = [config.name for config in cls.BUILDER_CONFIGS]
+        for name in names:
+            if name not in known:
+                raise unknown(f"config of {cls.corpus}", name, known)
 
     @classmethod
     @abstractmethod

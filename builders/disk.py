@@ -11,7 +11,7 @@ import fsspec
 from datasets.utils import tqdm
 
 from builders.builder import CorpusBuilder, repository_url
-from builders.errors import CorpusError, unknown
+from builders.errors import CorpusError
 from builders.release import Archive, home
 from builders.zenodo import ZenodoRelease
 
@@ -24,9 +24,7 @@ def archives(builder: type[CorpusBuilder], names: Sequence[str]) -> list[Archive
     The lists of cells, and the directories of the zips, are read and thereby fetched.
     """
     configs = {config.name: config for config in builder.BUILDER_CONFIGS}
-    for name in names:
-        if name not in configs:
-            raise unknown(f"config of {builder.corpus}", name, configs)
+    builder.check_configs(names)
     jobs = {path: job for job in builder.jobs(builder.release()) for path in job.paths}
     wanted = [job for path, job in jobs.items() if not path.startswith("waveforms/")]
     if names:
