@@ -17,7 +17,7 @@ from builders.card import matches
 from builders.errors import CorpusError
 from builders.manifest import Folder, Shard, sha256
 from builders.release import Archive, Release, digest, home
-from builders.shards import Job, ShardCache
+from builders.shards import Job, ShardCache, etag_of
 from builders.zenodo import ZenodoRelease
 
 
@@ -107,7 +107,7 @@ def write_job(task: Task) -> tuple[dict[str, Shard], list[str]]:
             rows=rows,
             memory=memory,
             filtered=filtered,
-            etag=file.name.split(".")[-2],
+            etag=etag_of(file),
             code=task.code,
             version=__version__,
             sources=_checksums(job.archives()),

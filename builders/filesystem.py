@@ -6,9 +6,12 @@ be pinned to a content, ``corpus://<corpus>@<etag>/<path>``; see `builders.pinni
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import io
 import threading
+import time
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -132,7 +135,7 @@ class CorpusFileSystem(AbstractFileSystem):
         self._check(path, repository.cache, job, etag)
         for _ in range(ATTEMPTS):
             with suppress(FileNotFoundError):  # replaced by another version, or deleted, just now
-                return repository.cache.shard(job, inside).open("rb")
+                return _opened(repository.cache.shard(job, inside).open("rb"))
         raise CorpusError(
             f"cannot open corpus://{path}",
             where=repository.cache.root,
@@ -163,6 +166,28 @@ class CorpusFileSystem(AbstractFileSystem):
             return
         if part != "**":
             raise unknown(f"name in corpus://{pattern}:", part, valid, where=repository.where)
+
+
+_OPEN: weakref.WeakSet[BinaryIO] = weakref.WeakSet()
+#: How long the end of the interpreter is put off, for as long as a shard is still open.
+LAST_READS = 1.0  # s
+
+
+def _opened(file: BinaryIO) -> BinaryIO:
+    _OPEN.add(file)
+    return file
+
+
+@atexit.register
+def _let_last_reads_finish() -> None:
+    """Wait for Arrow's threads to drop their shards.
+
+    They read ahead, and go on for a moment after the last record has been taken. One that drops a
+    Python file while the interpreter is being taken down aborts the process.
+    """
+    end = time.monotonic() + LAST_READS
+    while _OPEN and time.monotonic() < end:
+        time.sleep(0.005)
 
 
 def _split(path: str) -> tuple[str, str, str]:

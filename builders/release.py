@@ -66,15 +66,14 @@ def content_key(path: Path) -> str:
     return key
 
 
-def confirm_key(path: Path, key: str) -> None:
-    """Record the sha256 of the content that `key` stands for.
+def confirm_key(path: Path, key: str, sha256: str) -> None:
+    """Record the sha256 of the content that `key` stands for, found since `key` was given.
 
     Raises
     ------
     CorpusError
         If the file is no longer the one that `key` was given to.
     """
-    sha256 = digest(path, "sha256")
     if content_key(path) != key:
         raise CorpusError(
             "a file changed while it was being read",
@@ -161,14 +160,20 @@ class Archive:
             return {self.path / self.member: self.key}
         return {path: content_key(path) for path in self.files()}
 
-    def confirm(self, keys: dict[Path, str]) -> None:
+    def digests(self) -> dict[Path, str]:
+        """The sha256 of each of `files`.
+
+        A `key` needs none: it is made of a checksum, which fetching or reading has verified.
+        """
+        return {} if self.key else {path: digest(path, "sha256") for path in self.files()}
+
+    def confirm(self, keys: dict[Path, str], digests: dict[Path, str]) -> None:
         """Record what `keys` stand for, now that the archive has been read as a whole.
 
-        A `key` needs no record: it is made of a checksum, which fetching or reading has verified.
+        The `digests` must have been found after the keys.
         """
-        if not self.key:
-            for path, key in keys.items():
-                confirm_key(path, key)
+        for path, sha256 in digests.items():
+            confirm_key(path, keys[path], sha256)
 
 
 class Release:

@@ -162,6 +162,8 @@ class ShardCache:
         for partial in partials.values():
             partial.parent.mkdir(parents=True, exist_ok=True)
             partial.unlink(missing_ok=True)
+        # Checksums of the archives, while the first of them is inflated.
+        digests = _WRITING.submit(lambda: [archive.digests() for archive in archives])
         try:
             tables = tqdm(
                 job.tables(), desc=f"Building {job.name}", unit=" tables", leave=False, delay=2
@@ -175,8 +177,8 @@ class ShardCache:
             for partial in partials.values():
                 if not partial.exists():
                     _Writer(partial, job.features).close()
-            for archive, seen in zip(archives, keys, strict=True):
-                archive.confirm(seen)
+            for archive, seen, found in zip(archives, keys, digests.result(), strict=True):
+                archive.confirm(seen, found)
             for path, partial in partials.items():
                 sha256 = digest(partial, "sha256")[:SHA256_DIGITS]
                 final = finals[path] = partial.with_suffix(f".{sha256}.parquet")
@@ -199,6 +201,17 @@ class ShardCache:
         return next(place.parent.glob(f"{place.stem}.{etag}.*.parquet"), None)
 
 
+def etag_of(file: Path) -> str:
+    """The ETag that a shard in the cache was built for."""
+    return _name_parts(file)[0]
+
+
+def _name_parts(file: Path) -> tuple[str, str]:
+    """ETag and checksum in the name of a shard in the cache."""
+    etag, sha256, _ = file.name.split(".")[-3:]
+    return etag, sha256
+
+
 def _is_sound(file: Path) -> bool:
     """Whether a shard has the checksum in its name; read once, as long as it is not touched.
 
@@ -209,7 +222,7 @@ def _is_sound(file: Path) -> bool:
         stat = file.stat()
         seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
         if _CHECKED.get(file) != seen:
-            if digest(file, "sha256")[:SHA256_DIGITS] != file.name.split(".")[-2]:
+            if digest(file, "sha256")[:SHA256_DIGITS] != _name_parts(file)[1]:
                 return False
             _CHECKED[file] = seen
     except OSError:  # gone this very moment, or no longer to be read

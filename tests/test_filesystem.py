@@ -72,6 +72,22 @@ def test_fsspec_finds_it_by_its_entry_point(home: Path) -> None:
     )
 
 
+def test_a_process_does_not_end_while_a_thread_still_reads_a_shard(home: Path) -> None:
+    """As Arrow's threads do for a moment after a stream; a daemon thread would just be stopped."""
+    code = """
+        import threading, time
+        import fsspec
+        def read(files):
+            time.sleep({seconds})
+            files.pop().close()
+            print("closed", flush=True)
+        files = [fsspec.filesystem("corpus").open("corpus://wingert2026/cells.parquet")]
+        threading.Thread(target=read, args=[files], daemon=True).start()
+    """
+    assert run_python(code.format(seconds=0.4)) == "closed\n"
+    assert run_python(code.format(seconds=60)) == ""  # but it does end
+
+
 def test_a_folder_lists_what_is_in_it(filesystem: Any) -> None:
     def names(path: str) -> list[str]:
         found: list[str] = filesystem.ls(path, detail=False)
