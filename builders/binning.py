@@ -82,7 +82,7 @@ def find_trials(starts: Floats, ends: Floats, fs: float) -> Trials:
     return Trials(starts[kept], first[kept], (stop - first)[kept])
 
 
-def spike_bins(times: Floats, fs: float, n_bins: int) -> Ints:
+def spike_bins(times: Floats, fs: float, n_bins: int) -> NDArray[np.int32]:
     """The bins of a cell's spikes.
 
     Parameters
@@ -92,11 +92,12 @@ def spike_bins(times: Floats, fs: float, n_bins: int) -> Ints:
     fs : float
         Bins per second.
     n_bins : int
-        Length of the recording in bins; spikes outside ``[0, n_bins)`` are dropped.
+        Length of the recording in bins, `MAX_BINS` at most; spikes outside ``[0, n_bins)`` are
+        dropped.
 
     Returns
     -------
-    (m,) int64
+    (m,) int32
         Ascending; a bin stands once for each of its spikes.
 
     Raises
@@ -107,7 +108,7 @@ def spike_bins(times: Floats, fs: float, n_bins: int) -> Ints:
     if not np.isfinite(times).all():
         raise ValueError("a spike time is not a finite number")
     bins = np.floor(times * fs)
-    bins = bins[(bins >= 0) & (bins < n_bins)].astype(np.int64)
+    bins = bins[(bins >= 0) & (bins < n_bins)].astype(np.int32)
     bins.sort()
     return bins
 

@@ -27,7 +27,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.binning import MAX_BINS, Floats, Ints, Trials, find_trials, spike_bins
+from builders.binning import MAX_BINS, Floats, Trials, find_trials, spike_bins
 from builders.members import broken, members, reading
 from builders.raster import Raster
 from builders.release import Archive
@@ -100,29 +100,31 @@ class Signal:
             raise broken(self.archive, member, why)
         return trials
 
-    def spike_times(self) -> dict[str, Floats]:
-        """Spike times of each cell, in the order of `channels`.
+    def spike_times(self) -> Iterator[tuple[str, Floats]]:
+        """Name and spike times of each cell, in the order of `channels`, one at a time.
 
-        Returns
-        -------
-        dict of str to (n,) float64
+        Yields
+        ------
+        str, (n,) float64
             Seconds from the start of the recording; empty for a silent cell.
         """
         self._expect("PointProcess")
         with self._h5() as file:
-            found = {cell: _dataset(file, cell) for cell in self.channels}
-            for cell, of_cell in found.items():
-                if of_cell.ndim != 1:
-                    raise ValueError(f"the spike times of {cell} have shape {of_cell.shape}")
-            if sum(len(of_cell) for of_cell in found.values()) > MAX_VALUES:
+            # None is kept open: each has a cache of its own.
+            shapes = {cell: _dataset(file, cell).shape for cell in self.channels}
+            for cell, shape in shapes.items():
+                if len(shape) != 1:
+                    raise ValueError(f"the spike times of {cell} have shape {shape}")
+            if sum(size for (size,) in shapes.values()) > MAX_VALUES:
                 raise ValueError(f"more than {MAX_VALUES} spike times in all")
-            return {cell: np.asarray(of_cell, np.float64) for cell, of_cell in found.items()}
+            for cell in self.channels:
+                yield cell, np.asarray(file[cell], np.float64)
 
     @cached_property
-    def bins(self) -> dict[str, Ints]:
+    def bins(self) -> dict[str, NDArray[np.int32]]:
         """Ascending bins of each cell's spikes, up to the end of the recording."""
         bins = {}
-        for cell, times in self.spike_times().items():
+        for cell, times in self.spike_times():
             try:
                 bins[cell] = spike_bins(times, self.fs, self.n_bins)
             except ValueError as error:

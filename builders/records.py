@@ -63,9 +63,11 @@ def record_tables(
     # (cell, trial) pairs are counted by one vectorised call.
     length = int((first + n_bins * width).max())
     trains = [response.bins[name] for name in channels]
-    bins = np.concatenate(
-        [train[: np.searchsorted(train, length)] + i * length for i, train in enumerate(trains)]
-    )
+    trains = [train[: np.searchsorted(train, length)] for train in trains]
+    bins = np.empty(sum(map(len, trains)), np.int64)
+    stop = 0
+    for i, train in enumerate(trains):
+        np.add(train, i * length, out=bins[stop : (stop := stop + len(train))])
 
     starts = np.cumsum(n_trials) - n_trials
     row_bytes = np.repeat(np.add.reduceat(np.append(n_bins, 0), starts) * 4, len(channels))

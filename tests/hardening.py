@@ -28,7 +28,7 @@ def read(archive: Archive) -> dict[str, Any]:
     resp, stim, mask = signals["resp"], signals["stim"], signals["mask"]
     return {
         "trials": [vars(resp.trials(name)) for name in resp.stimuli()],
-        "spikes": {cell: times.tolist() for cell, times in resp.spike_times().items()},
+        "spikes": {cell: times.tolist() for cell, times in resp.spike_times()},
         "bins": {cell: bins.tolist() for cell, bins in resp.bins.items()},
         "tiles": list(stim.tiles(stim.tile_names())),
         "mask": np.concatenate(list(mask.raster_blocks()), axis=1),

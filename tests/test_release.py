@@ -408,7 +408,7 @@ def test_swapped_names_give_the_right_data_and_are_remembered(folder: Path, layo
         for _ in range(2):
             response = found(session, *listed)
             assert response.archive.name == name
-            assert {cell: at.tolist() for cell, at in response.spike_times().items()} == {
+            assert {cell: at.tolist() for cell, at in response.spike_times()} == {
                 f"{session}-001-1": [0.01]
             }
             assert guessed(session, *listed) == list(dict.fromkeys([first_guess, name]))
