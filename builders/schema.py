@@ -68,7 +68,7 @@ STIMULI = {
 }
 
 #: Uncompressed size of a row group: with 8 to 16 MB a stream reads little more than it needs.
-ROW_GROUP_BYTES = 9 << 20
+ROW_GROUP_BYTES = 8 << 20
 
 _CELL_ID = re.compile(
     r"(?P<session>(?P<animal>[A-Za-z]+)[^-]*)(-(?P<probe>[A-Z]))?"

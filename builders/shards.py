@@ -36,26 +36,28 @@ ARRAYS = ("response", "spectrogram")
 SPECTROGRAM = "spectrogram.list.element.list.element"
 
 
-class _Thread:
-    """One thread of a process."""
+class _Threads:
+    """A few threads of a process."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
+        self._count = count
         self._renew()
         if hasattr(os, "register_at_fork"):  # a forked process has no copy of the thread
             os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        executor = ThreadPoolExecutor(1, thread_name_prefix="builders")
+        executor = ThreadPoolExecutor(self._count, thread_name_prefix="builders")
         self.submit = executor.submit
 
 
 #: Of the shards that this process has found to have their checksum: inode, size and time.
 _CHECKED: dict[Path, tuple[int, int, int]] = {}
 # `datasets` opens shards in 16 threads at once. Sixteen recordings in memory would be no help to
-# anyone, and even one after the other they leave sixteen fragmented heaps behind.
-_BUILDING = _Thread()
+# anyone, and even one after the other they leave sixteen fragmented heaps behind. Of two, one is
+# read while the other is written.
+_BUILDING = _Threads(2)
 # While one row group is packed and written, the next is made.
-_WRITING = _Thread()
+_WRITING = _Threads(1)
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,7 @@ class ShardCache:
         finally:
             for partial in partials.values():
                 partial.unlink(missing_ok=True)
+            pa.default_memory_pool().release_unused()
         return finals
 
     def _etag(self, job: Job, keys: list[dict[Path, str]]) -> str:
