@@ -15,7 +15,7 @@ demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
 	BUILDERS_HOME=$(DEMO)/builders HF_HOME=$(DEMO)/huggingface FIGURES=$(DEMO) \
 		.venv/bin/python scripts/quickstart.py
 	@echo; echo "two models fitted to one site, and their filters compared with those planted in its cells"
-	WINGERT2026_DATA=$(WINGERT2026_DATA) BUILDERS_HOME=$(DEMO)/builders HF_HOME=$(DEMO)/huggingface \
+	@WINGERT2026_DATA=$(WINGERT2026_DATA) BUILDERS_HOME=$(DEMO)/builders HF_HOME=$(DEMO)/huggingface \
 		.venv/bin/python scripts/train_baseline.py --config CLT028c --epochs 10 --device cpu \
 		$$(find $(WINGERT2026_DATA) -maxdepth 1 -name filters.npz -exec echo --filters {} \;)
 
