@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -69,18 +70,19 @@ class SessionJobs:
             response = self._signal("resp")
             known = pc.is_in(self.cells["cell_id"], pa.array(response.channels, pa.string()))
             held = self.cells.filter(known)
-            for path, (area, site, subset) in shards.items():
+
+            def of_shard(area: str, site: str, subset: str) -> Iterator[pa.Table]:
                 in_area = pc.equal(pc.fill_null(held["area"], UNLABELED), area)
                 cells = held.filter(pc.and_(in_area, pc.equal(held["site"], site)))
-                for rows in record_tables(
-                    response,
-                    cells,
-                    cells["cell_id"].to_pylist(),
-                    of_subset(response.stimuli(), subset),
-                    self._columns,
-                    features,
-                ):
-                    yield path, rows
+                stimuli = of_subset(response.stimuli(), subset)
+                channels = cells["cell_id"].to_pylist()
+                return record_tables(response, cells, channels, stimuli, self._columns, features)
+
+            # In turns: two shards are packed in the time of one.
+            for turn in zip_longest(*(of_shard(*of) for of in shards.values())):
+                for path, rows in zip(shards, turn, strict=True):
+                    if rows is not None:
+                        yield path, rows
 
         facts = json.dumps(described)
         name = f"{self.session}-records"

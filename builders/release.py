@@ -18,12 +18,16 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import platformdirs
+import xxhash
 
 from builders.errors import CorpusError
 from builders.zips import LITTER, member_key, read_index
 
+#: Tells one content of a raw file from another, fifteen times faster than sha256 does; whoever can
+#: forge it can write the user's files anyway.
+FINGERPRINT = "xxh3_128"
 #: What is recorded of a file of the release.
-RECORDED = ("path", "stat", "sha256", "key")
+RECORDED = ("path", "stat", FINGERPRINT, "key")
 
 
 def home() -> Path:
@@ -43,8 +47,8 @@ def content_key(path: Path) -> str:
     """A key that changes when, and only when, the content of a raw file changes.
 
     Size and modification time tell the two apart without opening the file. Once `confirm_key` has
-    recorded the content's sha256, a file that was merely touched keeps its key: only a file whose
-    time changed and whose size did not is read again.
+    recorded the content's fingerprint, a file that was merely touched keeps its key: only a file
+    whose time changed and whose size did not is read again.
     """
     key = _stat_key(path)
     record = _record(path)
@@ -58,16 +62,16 @@ def content_key(path: Path) -> str:
         if seen["stat"].partition("-")[0] != key.partition("-")[0]:
             record.unlink()
             return key
-        sha256 = digest(path, "sha256")
-        known = seen["key"] if sha256 == seen["sha256"] else sha256[:32]
-        seen |= {"stat": key, "sha256": sha256, "key": known}
+        found = digest(path, FINGERPRINT)
+        known = seen["key"] if found == seen[FINGERPRINT] else found
+        seen |= {"stat": key, FINGERPRINT: found, "key": known}
         key = known
         replace_file(record, json.dumps(seen).encode())
     return key
 
 
-def confirm_key(path: Path, key: str, sha256: str) -> None:
-    """Record the sha256 of the content that `key` stands for, found since `key` was given.
+def confirm_key(path: Path, key: str, fingerprint: str) -> None:
+    """Record the fingerprint of the content that `key` stands for, found since `key` was given.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def confirm_key(path: Path, key: str, sha256: str) -> None:
             where=path,
             fix="let the copy or the download that writes it finish, then load again",
         )
-    seen = {"path": str(path), "stat": _stat_key(path), "sha256": sha256, "key": key}
+    seen = {"path": str(path), "stat": _stat_key(path), FINGERPRINT: fingerprint, "key": key}
     replace_file(_record(path), json.dumps(seen).encode())
 
 
@@ -98,8 +102,12 @@ def _record(path: Path) -> Path:
 
 
 def digest(path: Path, algorithm: str) -> str:
-    """The checksum of a file's content, in hexadecimal."""
-    found = hashlib.new(algorithm, usedforsecurity=False)
+    """The checksum of a file's content, in hexadecimal: one of hashlib's, or `FINGERPRINT`."""
+    found = (
+        xxhash.xxh3_128()
+        if algorithm == FINGERPRINT
+        else hashlib.new(algorithm, usedforsecurity=False)
+    )
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             found.update(block)
@@ -160,20 +168,20 @@ class Archive:
             return {self.path / self.member: self.key}
         return {path: content_key(path) for path in self.files()}
 
-    def digests(self) -> dict[Path, str]:
-        """The sha256 of each of `files`.
+    def fingerprints(self) -> dict[Path, str]:
+        """The fingerprint of each of `files`.
 
         A `key` needs none: it is made of a checksum, which fetching or reading has verified.
         """
-        return {} if self.key else {path: digest(path, "sha256") for path in self.files()}
+        return {} if self.key else {path: digest(path, FINGERPRINT) for path in self.files()}
 
-    def confirm(self, keys: dict[Path, str], digests: dict[Path, str]) -> None:
+    def confirm(self, keys: dict[Path, str], fingerprints: dict[Path, str]) -> None:
         """Record what `keys` stand for, now that the archive has been read as a whole.
 
-        The `digests` must have been found after the keys.
+        The `fingerprints` must have been found after the keys.
         """
-        for path, sha256 in digests.items():
-            confirm_key(path, keys[path], sha256)
+        for path, fingerprint in fingerprints.items():
+            confirm_key(path, keys[path], fingerprint)
 
 
 class Release:

@@ -11,12 +11,15 @@ import hashlib
 import json
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,26 +31,41 @@ from builders.errors import CorpusError
 from builders.release import Archive, digest, home
 from builders.schema import ROW_GROUP_BYTES
 
+T = TypeVar("T")
+
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,99}")
 #: Digits of the checksum in a shard's name.
 SHA256_DIGITS = 32
 #: The columns of nested lists, of which no one asks for the smallest value.
 ARRAYS = ("response", "spectrogram")
 SPECTROGRAM = "spectrogram.list.element.list.element"
+#: Of a row group, what is packed at a time.
+PIECE_BYTES = 1 << 20
 
 
 class _Threads:
-    """A few threads of a process."""
+    """A few threads of a process, and no queue: who submits waits until one is free."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._renew()
-        if hasattr(os, "register_at_fork"):  # a forked process has no copy of the thread
+        if hasattr(os, "register_at_fork"):  # a forked process has no copy of the threads
             os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        executor = ThreadPoolExecutor(self._count, thread_name_prefix="builders")
-        self.submit = executor.submit
+        self._executor = ThreadPoolExecutor(self._count, thread_name_prefix="builders")
+        self._free = threading.Semaphore(self._count)
+
+    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        free = self._free
+        free.acquire()
+        try:
+            future = self._executor.submit(function, *arguments)
+        except RuntimeError:  # the interpreter is shutting down
+            free.release()
+            raise
+        future.add_done_callback(lambda _: free.release())
+        return future
 
 
 #: Of the shards that this process has found to have their checksum: inode, size and time.
@@ -56,8 +74,8 @@ _CHECKED: dict[Path, tuple[int, int, int]] = {}
 # anyone, and even one after the other they leave sixteen fragmented heaps behind. Of two, one is
 # read while the other is written.
 _BUILDING = _Threads(2)
-# While one row group is packed and written, the next is made.
-_WRITING = _Threads(1)
+# While row groups are packed and written, the next are made.
+_WRITING = _Threads(2)
 
 
 @dataclass(frozen=True)
@@ -77,7 +95,8 @@ class Job:
     facts : str
         Whatever else decides what is written.
     tables : callable
-        Yields (path, table) with the rows of one shard, in order, then of the next.
+        Yields (path, table): the rows of each shard in their order. Where shards take turns, one is
+        written while the other is made.
     """
 
     name: str
@@ -166,22 +185,22 @@ class ShardCache:
         for partial in partials.values():
             partial.parent.mkdir(parents=True, exist_ok=True)
             partial.unlink(missing_ok=True)
-        # Checksums of the archives, while the first of them is inflated.
-        digests = _WRITING.submit(lambda: [archive.digests() for archive in archives])
+        # While the first of the archives is inflated.
+        fingerprints = _WRITING.submit(lambda: [each.fingerprints() for each in archives])
         try:
             tables = tqdm(
                 job.tables(), desc=f"Building {job.name}", unit=" tables", leave=False, delay=2
             )
-            for path, of_shard in groupby(tables, key=itemgetter(0)):
-                if partials[path].exists():
-                    raise ValueError(f"{job.name}: the rows of {path} do not come together")
-                with _Writer(partials[path], job.features) as writer:
+            with ExitStack() as stack:
+                writers = {
+                    path: stack.enter_context(_Writer(partial, job.features))
+                    for path, partial in partials.items()
+                }
+                for path, of_shard in groupby(tables, key=itemgetter(0)):
                     for _, table in of_shard:
-                        writer.append(table)
-            for partial in partials.values():
-                if not partial.exists():
-                    _Writer(partial, job.features).close()
-            for archive, seen, found in zip(archives, keys, digests.result(), strict=True):
+                        writers[path].append(table)
+                    writers[path].flush()
+            for archive, seen, found in zip(archives, keys, fingerprints.result(), strict=True):
                 archive.confirm(seen, found)
             for path, partial in partials.items():
                 sha256 = digest(partial, "sha256")[:SHA256_DIGITS]
@@ -265,25 +284,29 @@ class _Writer:
 
     def close(self) -> None:
         try:
-            self._flush()
+            self.flush()
             self._wait()
         finally:
             self._writer.close()
 
     def append(self, table: pa.Table) -> None:
         if self._bytes + table.nbytes > ROW_GROUP_BYTES:
-            self._flush()
+            self.flush()
         self._pending.append(table)
         self._bytes += table.nbytes
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hand what has been gathered to the writing threads."""
         if self._pending:
             self._wait()
             self._written = _WRITING.submit(self._write, pa.concat_tables(self._pending))
         self._pending, self._bytes = [], 0
 
     def _write(self, whole: pa.Table) -> None:
-        self._writer.write_table(whole, row_group_size=len(whole))
+        # Arrow makes the levels of a chunk at once: of small ones, in a fraction of the memory.
+        rows = max(1, len(whole) * PIECE_BYTES // whole.nbytes)
+        pieces = [whole.slice(start, rows) for start in range(0, len(whole), rows)]
+        self._writer.write_table(pa.concat_tables(pieces), row_group_size=len(whole))
 
     def _wait(self) -> None:
         if self._written:

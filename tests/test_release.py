@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from builders.builder import find_corpus
 from builders.errors import CorpusError
 from builders.nems import Signal, read_signals
-from builders.release import Archive, Release, confirm_key, content_key, digest, home, replace_file
+from builders.release import (
+    FINGERPRINT,
+    Archive,
+    Release,
+    confirm_key,
+    content_key,
+    digest,
+    home,
+    replace_file,
+)
 from builders.sessions import candidates, read_session
 from builders.zenodo import ZenodoRelease
 
@@ -65,7 +74,7 @@ def write(path: Path, content: bytes = b"") -> Path:
 def write_confirmed(path: Path, content: bytes) -> str:
     """Write a file and confirm its key, which is returned."""
     key = content_key(write(path, content))
-    confirm_key(path, key, digest(path, "sha256"))
+    confirm_key(path, key, digest(path, FINGERPRINT))
     return key
 
 
@@ -125,7 +134,7 @@ def test_a_file_that_changed_meanwhile_is_not_confirmed(
     key = write_confirmed(path, b"old") if confirmed else content_key(write(path, b"old"))
     write(path, content)
     with pytest.raises(CorpusError, match="changed while it was being read") as caught:
-        confirm_key(path, key, digest(path, "sha256"))
+        confirm_key(path, key, digest(path, FINGERPRINT))
     assert str(path) in str(caught.value)
     assert content_key(path) != key
 
@@ -142,7 +151,7 @@ def test_a_key_never_stands_for_two_contents(
         if event == "touch":
             touch(path)
         elif event == "confirm":
-            confirm_key(path, key, digest(path, "sha256"))
+            confirm_key(path, key, digest(path, FINGERPRINT))
             confirmed = True
         elif isinstance(event, bytes):
             confirmed &= event == content
@@ -159,7 +168,7 @@ def test_a_key_never_stands_for_two_contents(
 def test_an_archives_keys_follow_its_content(folder: Path, layout: Layout) -> None:
     archive = layout(folder, recording())
     keys = archive.keys()
-    archive.confirm(keys, archive.digests())
+    archive.confirm(keys, archive.fingerprints())
     for file in archive.files():
         touch(file)
     assert archive.keys() == keys
@@ -176,11 +185,11 @@ def test_an_unpacked_archive_has_a_key_for_each_file(folder: Path) -> None:
     archive = unpack(folder, {"x": b"1", "y": b"2"})
     keys = archive.keys()
     assert list(keys) == archive.files() == [archive.path / "x", archive.path / "y"]
-    archive.confirm(keys, archive.digests())
+    archive.confirm(keys, archive.fingerprints())
     write(archive.path / "y", b"3")
     assert [path.name for path, key in archive.keys().items() if key != keys[path]] == ["y"]
     with pytest.raises(CorpusError, match="changed while it was being read"):
-        archive.confirm(keys, archive.digests())
+        archive.confirm(keys, archive.fingerprints())
 
 
 def test_a_zip_is_keyed_by_its_directory_and_needs_no_record(folder: Path) -> None:
@@ -188,7 +197,7 @@ def test_a_zip_is_keyed_by_its_directory_and_needs_no_record(folder: Path) -> No
     keys = archive.keys()
     pack_in_zip(folder, {}, "other.tgz")
     assert archive.keys() == keys
-    archive.confirm(keys, archive.digests())
+    archive.confirm(keys, archive.fingerprints())
     assert not home().exists()
 
 
@@ -482,7 +491,7 @@ def test_nothing_is_written_into_the_release(folder: Path, layout: Layout) -> No
     before = list(snapshot(folder))
     for _ in range(2):
         archive = found("PRN015a", "PRN015b").archive
-        archive.confirm(archive.keys(), archive.digests())
+        archive.confirm(archive.keys(), archive.fingerprints())
     assert list(snapshot(folder)) == before
 
 
@@ -513,7 +522,7 @@ def test_a_key_is_never_given_to_another_content(folder: Path) -> None:
     path.write_bytes(b"old")
     os.utime(path, ns=(0, 10**9))
     old = content_key(path)
-    confirm_key(path, old, digest(path, "sha256"))
+    confirm_key(path, old, digest(path, FINGERPRINT))
     os.utime(path, ns=(0, 2 * 10**9))
     assert content_key(path) == old
     path.write_bytes(b"new")

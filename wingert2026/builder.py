@@ -7,7 +7,6 @@ single units of ferret auditory cortex (A1, PEG, AC, HC) listening to natural so
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -21,7 +20,7 @@ from builders import schema
 from builders.builder import CorpusBuilder, CorpusConfig, Scale, merge_globs, record_globs
 from builders.cells import read_cells
 from builders.jobs import UNLABELED, SessionJobs, cells_job
-from builders.release import Release
+from builders.release import FINGERPRINT, Release, digest
 from builders.schema import CELL_ID, SUBSETS
 from builders.shards import Job
 from builders.waveforms import waveform_jobs
@@ -135,7 +134,7 @@ class Wingert2026(CorpusBuilder):
 
     @classmethod
     def jobs(cls, release: Release) -> list[Job]:
-        key = hashlib.sha256(release.file("cell_list.csv").read_bytes()).hexdigest()
+        key = digest(release.file("cell_list.csv"), FINGERPRINT)
         jobs = [cells_job(lambda: read_list(release), CELLS, key)]
         cells = read_list(release, OF_CELL)  # half of the time goes to the waveforms
         sessions = cells["session"].unique().to_pylist()
