@@ -60,23 +60,46 @@ class CorpusFileSystem(AbstractFileSystem):
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
         """The files and folders in a folder, or the file itself; without ETags."""
         path = self._strip_protocol(path)
-        if not path:
-            found = {name: {"name": name, "size": 0, "type": "directory"} for name in corpora()}
-        else:
-            corpus, _, inside = _split(path)
-            found = {}
-            for file in [CARD, *_repository(corpus).jobs]:
-                if not inside or file == inside or file.startswith(f"{inside}/"):
-                    below = file[len(inside) :].lstrip("/") if inside else file
-                    child, slash, _ = below.partition("/")
-                    name = f"{path}/{child}" if child else path
-                    kind = "directory" if slash else "file"
-                    size = 0 if slash else UNKNOWN_SIZE
-                    found[name] = {"name": name, "size": size, "type": kind}
-            if not found:
-                self._explain(path)
+        found = self._below(path, 1) if path else {name: _entry(name) for name in corpora()}
         entries = [found[name] for name in sorted(found)]
         return entries if detail else [entry["name"] for entry in entries]
+
+    def find(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        detail: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """As of any file system, in one look instead of one at each of some hundred folders."""
+        path = self._strip_protocol(path)
+        if not path:
+            return super().find(path, maxdepth, withdirs, detail, **kwargs)
+        below = self._below(path, maxdepth)
+        if withdirs and path not in below:
+            below[path] = _entry(path)
+        found = {
+            name: below[name] for name in sorted(below) if withdirs or below[name]["type"] == "file"
+        }
+        return found if detail else list(found)
+
+    def _below(self, path: str, depth: int | None) -> dict[str, dict[str, Any]]:
+        """The files and folders that many levels below a folder, or the file itself."""
+        corpus, _, inside = _split(path)
+        found = {}
+        for file in [CARD, *_repository(corpus).jobs]:
+            if file == inside:
+                found[path] = _entry(path, "file")
+            elif not inside or file.startswith(f"{inside}/"):
+                parts = file[len(inside) :].strip("/").split("/")
+                for level, _ in enumerate(parts[:depth], 1):
+                    name = f"{path}/{'/'.join(parts[:level])}"
+                    if name not in found:
+                        found[name] = _entry(name, "directory" if level < len(parts) else "file")
+        if not found:
+            self._explain(path)
+        return found
 
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         """Name, type, size (-1 while unknown) and, of a file, its ETag."""
@@ -85,7 +108,7 @@ class CorpusFileSystem(AbstractFileSystem):
         if not inside:
             if corpus:
                 find_corpus(corpus)
-            return {"name": path, "size": 0, "type": "directory"}
+            return _entry(path)
         entry: dict[str, Any] = {"name": path, "type": "file"}
         if inside == CARD:
             card = repository_card(find_corpus(corpus))
@@ -93,7 +116,7 @@ class CorpusFileSystem(AbstractFileSystem):
         repository = _repository(corpus)
         if (job := repository.jobs.get(inside)) is None:
             self.ls(path)  # raises where there is no such folder either
-            return {"name": path, "size": 0, "type": "directory"}
+            return _entry(path)
         size = UNKNOWN_SIZE
         with suppress(FileNotFoundError):  # deleted this very moment
             if file := repository.cache.find(job, inside):
@@ -188,6 +211,10 @@ def _let_last_reads_finish() -> None:
     end = time.monotonic() + LAST_READS
     while _OPEN and time.monotonic() < end:
         time.sleep(0.005)
+
+
+def _entry(name: str, kind: str = "directory") -> dict[str, Any]:
+    return {"name": name, "size": 0 if kind == "directory" else UNKNOWN_SIZE, "type": kind}
 
 
 def _split(path: str) -> tuple[str, str, str]:
