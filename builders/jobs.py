@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,20 +67,27 @@ class SessionJobs:
 
         def tables() -> Iterator[tuple[str, pa.Table]]:
             response = self._signal("resp")
+            line = response.line()
+            response = replace(response, data=b"")  # up to 31 MB
             known = pc.is_in(self.cells["cell_id"], pa.array(response.channels, pa.string()))
             held = self.cells.filter(known)
 
             def of_shard(area: str, site: str, subset: str) -> Iterator[pa.Table]:
                 in_area = pc.equal(pc.fill_null(held["area"], UNLABELED), area)
                 cells = held.filter(pc.and_(in_area, pc.equal(held["site"], site)))
-                stimuli = of_subset(response.stimuli(), subset)
                 channels = cells["cell_id"].to_pylist()
-                return record_tables(response, cells, channels, stimuli, self._columns, features)
+                stimuli = of_subset(response.stimuli(), subset)
+                return record_tables(
+                    response, line, cells, channels, stimuli, self._columns, features
+                )
 
             # In turns: two shards are packed in the time of one.
-            for turn in zip_longest(*(of_shard(*of) for of in shards.values())):
-                for path, rows in zip(shards, turn, strict=True):
-                    if rows is not None:
+            streams = {path: of_shard(*of) for path, of in shards.items()}
+            while streams:
+                for path, stream in list(streams.items()):
+                    if (rows := next(stream, None)) is None:
+                        del streams[path]
+                    else:
                         yield path, rows
 
         facts = json.dumps(described)

@@ -20,14 +20,13 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import IO, Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.binning import MAX_BINS, Floats, Trials, find_trials, spike_bins
+from builders.binning import MAX_BINS, Floats, Ints, Trials, find_trials, spike_bins
 from builders.members import broken, members, reading
 from builders.raster import Raster
 from builders.release import Archive
@@ -120,16 +119,35 @@ class Signal:
             for cell in self.channels:
                 yield cell, np.asarray(file[cell], np.float64)
 
-    @cached_property
-    def bins(self) -> dict[str, NDArray[np.int32]]:
-        """Ascending bins of each cell's spikes, up to the end of the recording."""
-        bins = {}
+    def bins(self) -> Iterator[tuple[str, NDArray[np.int32]]]:
+        """Name and ascending bins of each cell's spikes, up to the end of the recording."""
         for cell, times in self.spike_times():
             try:
-                bins[cell] = spike_bins(times, self.fs, self.n_bins)
+                yield cell, spike_bins(times, self.fs, self.n_bins)
             except ValueError as error:
                 raise broken(self.archive, self.member, f"cell {cell}: {error}") from error
-        return bins
+
+    @property
+    def stride(self) -> int:
+        """Bins from cell to cell in `line`: a gap as long as the recording is between two."""
+        return 2 * self.n_bins
+
+    def line(self) -> Ints:
+        """The bins of all spikes on one time line, where each cell's recording follows another's.
+
+        So the spikes of any set of (cell, trial) pairs are counted by one call.
+
+        Returns
+        -------
+        (n,) int64
+            Ascending; those of the i-th of `channels` from bin ``i * stride`` on.
+        """
+        trains = [bins for _, bins in self.bins()]
+        line = np.empty(sum(map(len, trains)), np.int64)
+        stop = 0
+        for i, train in enumerate(trains):
+            np.add(train, i * self.stride, out=line[stop : (stop := stop + len(train))])
+        return line
 
     def tile_names(self) -> list[str]:
         """Names of the stimuli that have a spectrogram, sorted."""

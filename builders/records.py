@@ -18,6 +18,7 @@ from builders.schema import BIN_SECONDS, ROW_GROUP_BYTES, matrices, ragged, tabl
 
 def record_tables(
     response: Signal,
+    line: Ints,
     cells: pa.Table,
     channels: list[str],
     stimuli: list[str],
@@ -29,7 +30,9 @@ def record_tables(
     Parameters
     ----------
     response : Signal
-        The recording's spike times.
+        The recording; its data are no longer needed.
+    line : (n,) int64
+        Its spikes, `Signal.line`.
     cells : pyarrow.Table
         The cells, in the order in which their records are wanted; the columns of `features` that
         describe a cell.
@@ -59,15 +62,8 @@ def record_tables(
     n_bins = np.rint(np.concatenate([each.n_bins for each in trials]) / width).astype(np.int64)
     onsets = np.concatenate([each.onsets for each in trials])
     columns = [stim_columns(stim) for stim in stimuli]
-    # The trains of all cells end to end on one long time line, so that the spikes of any set of
-    # (cell, trial) pairs are counted by one vectorised call.
-    length = int((first + n_bins * width).max())
-    trains = [response.bins[name] for name in channels]
-    trains = [train[: np.searchsorted(train, length)] for train in trains]
-    bins = np.empty(sum(map(len, trains)), np.int64)
-    stop = 0
-    for i, train in enumerate(trains):
-        np.add(train, i * length, out=bins[stop : (stop := stop + len(train))])
+    row_of = {name: row for row, name in enumerate(response.channels)}
+    begins = np.array([row_of[name] for name in channels], np.int64) * response.stride
 
     starts = np.cumsum(n_trials) - n_trials
     row_bytes = np.repeat(np.add.reduceat(np.append(n_bins, 0), starts) * 4, len(channels))
@@ -75,8 +71,8 @@ def record_tables(
     for rows in _row_groups(row_bytes):
         stim, cell = row_stim[rows], row_cell[rows]
         trial = ranges(starts[stim], n_trials[stim])
-        shifted = first[trial] + np.repeat(cell, n_trials[stim]) * length
-        counts = count_spikes(bins, shifted, n_bins[trial], width)
+        begin = first[trial] + np.repeat(begins[cell], n_trials[stim])
+        counts = count_spikes(line, begin, n_bins[trial], width)
         counted = ragged(pa.array(counts), n_bins[trial])
         meta = cells.take(pa.array(cell))
         yield table(

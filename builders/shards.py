@@ -7,6 +7,7 @@ processes share. A shard that no longer has its checksum is built again.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -55,6 +56,20 @@ class _Threads:
     def _renew(self) -> None:
         self._executor = ThreadPoolExecutor(self._count, thread_name_prefix="builders")
         self._free = threading.Semaphore(self._count)
+        self._lock, self._calls = threading.Lock(), 0
+
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Wait for a call; when no one waits for one any more, unused memory is given back."""
+        with self._lock:
+            self._calls += 1
+        try:
+            return self.submit(function, *arguments).result()
+        finally:
+            with self._lock:
+                self._calls -= 1
+                done = not self._calls
+            if done:
+                _trim()
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         free = self._free
@@ -66,6 +81,12 @@ class _Threads:
             raise
         future.add_done_callback(lambda _: free.release())
         return future
+
+
+def _trim() -> None:
+    """Give back what many threads have freed, and glibc keeps: 200 MB after all sessions of A1."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 #: Of the shards that this process has found to have their checksum: inode, size and time.
@@ -159,7 +180,7 @@ class ShardCache:
         file = self.find(job, path)
         if file and _is_sound(file):
             return file
-        return _BUILDING.submit(self._find_or_build, job, path).result()
+        return _BUILDING.call(self._find_or_build, job, path)
 
     def _find_or_build(self, job: Job, path: str) -> Path:
         try:

@@ -114,7 +114,8 @@ def _val_job(area: Area, site: str) -> Job:
         held = cells.filter(pc.is_in(cells["cell_id"], pa.array(list(found), pa.string())))
         channels = [found[cell][0] for cell in held["cell_id"].to_pylist()]
         stimuli = of_subset(response.stimuli(), "val")
-        for of_site in record_tables(response, held, channels, stimuli, _columns, RECORDS):
+        line = response.line()
+        for of_site in record_tables(response, line, held, channels, stimuli, _columns, RECORDS):
             yield path, of_site
 
     def archives() -> list[Archive]:

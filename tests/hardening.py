@@ -29,7 +29,7 @@ def read(archive: Archive) -> dict[str, Any]:
     return {
         "trials": [vars(resp.trials(name)) for name in resp.stimuli()],
         "spikes": {cell: times.tolist() for cell, times in resp.spike_times()},
-        "bins": {cell: bins.tolist() for cell, bins in resp.bins.items()},
+        "bins": {cell: bins.tolist() for cell, bins in resp.bins()},
         "tiles": list(stim.tiles(stim.tile_names())),
         "mask": np.concatenate(list(mask.raster_blocks()), axis=1),
     }

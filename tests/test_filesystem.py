@@ -79,7 +79,8 @@ def test_a_process_does_not_end_while_a_thread_still_reads_a_shard(home: Path) -
         import fsspec
         def read(files):
             time.sleep({seconds})
-            files.pop().close()
+            file = files.pop()
+            file.close()
             print("closed", flush=True)
         files = [fsspec.filesystem("corpus").open("corpus://wingert2026/cells.parquet")]
         threading.Thread(target=read, args=[files], daemon=True).start()

@@ -298,7 +298,7 @@ def test_a_later_row_of_many_columns_is_refused(tmp_path: Path) -> None:
 def resp_bins(folder: Path, times: Any) -> list[int]:
     data = h5({CELL: times, SILENT: []})
     resp = read_signals(pack(folder, changed("resp.h5", data)), ["resp"])["resp"]
-    return [int(each) for each in resp.bins[CELL]]
+    return [int(each) for each in dict(resp.bins())[CELL]]
 
 
 @pytest.mark.parametrize(

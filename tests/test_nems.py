@@ -68,7 +68,7 @@ def read(archive: Archive) -> dict[str, Any]:
         "trials": [vars(resp.trials(name)) for name in resp.stimuli()],
         "cells": resp.channels,
         "spikes": dict(resp.spike_times()),
-        "bins": resp.bins,
+        "bins": dict(resp.bins()),
         "tiles": list(stim.tiles(stim.tile_names())),
         "mask": raster(mask),
     }
@@ -117,7 +117,12 @@ def test_cells_come_in_the_order_of_the_json(scratch: Path) -> None:
     for order in ([CELL, SILENT], [SILENT, CELL]):
         head = header("PointProcess", chans=order)
         resp = read_one(scratch, changed("resp.json", head), "resp")
-        assert resp.channels == [cell for cell, _ in resp.spike_times()] == list(resp.bins) == order
+        assert (
+            resp.channels
+            == [cell for cell, _ in resp.spike_times()]
+            == list(dict(resp.bins()))
+            == order
+        )
 
 
 def test_cells_that_the_json_does_not_list_are_left_out(scratch: Path) -> None:
@@ -134,8 +139,8 @@ def test_bins_reach_to_the_end_of_the_recording(
     scratch: Path, segments: list[list[int]] | None, bins: list[int]
 ) -> None:
     side_car = header("PointProcess", chans=[CELL, SILENT], segments=segments)
-    found = read_one(scratch, changed("resp.json", side_car), "resp").bins
-    assert {cell: each.tolist() for cell, each in found.items()} == {CELL: bins, SILENT: []}
+    found = read_one(scratch, changed("resp.json", side_car), "resp").bins()
+    assert {cell: each.tolist() for cell, each in found} == {CELL: bins, SILENT: []}
 
 
 @pytest.mark.parametrize("stored", [np.float32, np.float64])
@@ -368,7 +373,7 @@ def test_data_that_are_not_asked_for_are_neither_kept_nor_decoded(
         "stim": b"",
         "mask": b"",
     }
-    assert signals["resp"].bins[CELL].tolist() == BINS
+    assert dict(signals["resp"].bins())[CELL].tolist() == BINS
     assert signals["stim"].stimuli() == ["STIM_a.wav", "STIM_b.wav"]
 
 

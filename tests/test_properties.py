@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Features
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from builders import schema
@@ -48,14 +48,25 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Recording:
-    """Spike times of each cell and the rows of the epochs, in the file's order."""
+    """Spike times of each cell and the rows of the epochs, in the file's order.
+
+    It states its length, which is `beyond` bins more than its epochs reach, or none.
+    """
 
     fs: int
     spikes: dict[str, list[float]]
     epochs: list[tuple[str, float, float]]
+    beyond: int | None
+
+    @property
+    def n_bins(self) -> int | None:
+        stops = [round(end * self.fs) for _, _, end in self.epochs]
+        return None if self.beyond is None else max(stops, default=0) + self.beyond
 
     def files(self, channels: list[str] | None = None) -> Files:
-        head = header("PointProcess", chans=channels or list(self.spikes), fs=self.fs)
+        segments = None if self.n_bins is None else [[0, self.n_bins]]
+        chans = channels or list(self.spikes)
+        head = header("PointProcess", chans=chans, fs=self.fs, segments=segments)
         resp = response(self.spikes, epochs=self.epochs)
         stim = signal("stim", h5({"STIM_b.wav": TILE}), header("TiledSignal"))
         return {**resp, f"{SESSION}.resp.json": head, **stim}
@@ -77,6 +88,7 @@ def recordings(draw: st.DrawFn) -> Recording:
         draw(st.sampled_from(RATES)),
         {cell: draw(st.lists(TIMES, max_size=20)) for cell in cells},
         [(name, start, end) for name, (start, end) in epochs],
+        draw(st.none() | st.integers(0, 3)),
     )
 
 
@@ -108,6 +120,7 @@ def slow_records(recording: Recording, cells: list[str], subset: str) -> list[di
     """One spike, one trial and one bin at a time, in plain Python numbers."""
     found = []
     per_count = recording.fs // 100
+    n_bins = math.inf if recording.n_bins is None else recording.n_bins
     presented = sorted({name for name, _, _ in recording.epochs if name.startswith("STIM_")})
     for stim in presented:
         if stim.startswith("STIM_00") != (subset == "val"):
@@ -122,6 +135,7 @@ def slow_records(recording: Recording, cells: list[str], subset: str) -> list[di
             if cell not in recording.spikes:
                 continue
             spikes = [math.floor(time * recording.fs) for time in recording.spikes[cell]]
+            spikes = [bin for bin in spikes if bin < n_bins]
             response = []
             for _, first, stop in kept:
                 n_counts = round((stop - first) / per_count)
@@ -135,8 +149,13 @@ def slow_records(recording: Recording, cells: list[str], subset: str) -> list[di
     return found
 
 
+# A trial that is rounded up reaches past the end of its recording, and not into the next cell's.
+ROUNDED_UP = Recording(1000, {CELLS[0]: [], CELLS[1]: [0.001]}, [("STIM_a.wav", 0.0, 0.006)], 0)
+
+
 @settings(max_examples=60, deadline=None)
 @given(recordings(), st.permutations(CELLS))
+@example(ROUNDED_UP, CELLS)
 def test_a_shard_holds_what_the_slow_reference_counts(
     scratch: Path, recording: Recording, listed: list[str]
 ) -> None:
@@ -166,6 +185,7 @@ def test_no_order_in_the_archive_matters(
         recording.fs,
         dict(data.draw(st.permutations(list(recording.spikes.items())))),
         data.draw(st.permutations(recording.epochs)),
+        recording.beyond,
     )
     files = shuffled.files(data.draw(st.permutations(listed)))
     files = dict(data.draw(st.permutations(list(files.items()))))
