@@ -16,6 +16,7 @@ import io
 import json
 import math
 import re
+import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builders.binning import MAX_BINS, Floats, Ints, Trials, find_trials, spike_bins
-from builders.members import broken, members, reading
+from builders.members import BLOCK, broken, members, reading
 from builders.raster import Raster
 from builders.release import Archive
 
@@ -321,7 +322,9 @@ def _data(archive: Archive, member: str, content: IO[bytes], size: int) -> bytes
 def _read(archive: Archive, member: str, content: IO[bytes], size: int, limit: int) -> bytes:
     if size > limit:
         raise broken(archive, member, f"it has {size} bytes unpacked; {limit} is the limit")
-    return content.read()
+    whole = io.BytesIO()  # grows in place, where read() would hold the pieces and the whole
+    shutil.copyfileobj(content, whole, BLOCK)
+    return whole.getvalue()
 
 
 def _split_name(member: str) -> tuple[str, str]:

@@ -56,20 +56,6 @@ class _Threads:
     def _renew(self) -> None:
         self._executor = ThreadPoolExecutor(self._count, thread_name_prefix="builders")
         self._free = threading.Semaphore(self._count)
-        self._lock, self._calls = threading.Lock(), 0
-
-    def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Wait for a call; when no one waits for one any more, unused memory is given back."""
-        with self._lock:
-            self._calls += 1
-        try:
-            return self.submit(function, *arguments).result()
-        finally:
-            with self._lock:
-                self._calls -= 1
-                done = not self._calls
-            if done:
-                _trim()
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         free = self._free
@@ -83,8 +69,9 @@ class _Threads:
         return future
 
 
-def _trim() -> None:
-    """Give back what many threads have freed, and glibc keeps: 200 MB after all sessions of A1."""
+def _give_memory_back() -> None:
+    """What several threads have freed, and Arrow and glibc keep: 200 MB after all of A1."""
+    pa.default_memory_pool().release_unused()
     with suppress(AttributeError, OSError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -180,7 +167,7 @@ class ShardCache:
         file = self.find(job, path)
         if file and _is_sound(file):
             return file
-        return _BUILDING.call(self._find_or_build, job, path)
+        return _BUILDING.submit(self._find_or_build, job, path).result()
 
     def _find_or_build(self, job: Job, path: str) -> Path:
         try:
@@ -233,7 +220,7 @@ class ShardCache:
         finally:
             for partial in partials.values():
                 partial.unlink(missing_ok=True)
-            pa.default_memory_pool().release_unused()
+            _give_memory_back()
         return finals
 
     def _etag(self, job: Job, keys: list[dict[Path, str]]) -> str:
