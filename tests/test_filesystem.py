@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 from datasets import load_dataset
+from fsspec.spec import AbstractFileSystem
 
 from builders.card import local_card
 from builders.errors import CorpusError
@@ -149,6 +150,22 @@ def test_walk_and_find_go_through_the_whole_tree(filesystem: Any) -> None:
     assert filesystem.find("corpus://wingert2026") == sorted(walked)
     assert set(filesystem.find("wingert2026/data")) == records
     assert filesystem.find(EST) == [EST]
+
+
+@pytest.mark.parametrize("withdirs", [False, True])
+@pytest.mark.parametrize("maxdepth", [None, 1, 2, 3])
+@pytest.mark.parametrize(
+    "path", ["", "wingert2026", "wingert2026/data", "wingert2026/data/A1/", EST]
+)
+def test_find_is_that_of_any_file_system(
+    filesystem: Any, path: str, maxdepth: int | None, withdirs: bool
+) -> None:
+    """`AbstractFileSystem` finds the same by listing folder after folder."""
+    slow = AbstractFileSystem.find(filesystem, path, maxdepth, withdirs, detail=True)
+    found = filesystem.find(path, maxdepth, withdirs, detail=True)
+    assert list(found) == filesystem.find(path, maxdepth, withdirs) == list(slow)
+    if path != EST:  # of a lone file it tells nothing but the name
+        assert found == slow
 
 
 def test_globs_are_those_of_any_file_system(filesystem: Any) -> None:
