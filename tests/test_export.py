@@ -56,8 +56,13 @@ from datasets import load_dataset
 
 
 def stranger(code: str, **environment: str) -> Any:
-    """What a script prints last, as JSON, that cannot import anything of ours."""
-    out = run_python(STRANGER + textwrap.dedent(code), **{"USE_TORCH": "0", **environment})
+    """What a script prints last, as JSON, that cannot import anything of ours.
+
+    It ends at once: where a stream was left early, Arrow now and then aborts an interpreter that
+    ends (apache/arrow#34314), and nothing of ours is there to wait for its threads.
+    """
+    end = "\nimport os\nsys.stdout.flush()\nos._exit(0)\n"
+    out = run_python(STRANGER + textwrap.dedent(code) + end, **{"USE_TORCH": "0", **environment})
     return json.loads(out.splitlines()[-1])
 
 
