@@ -540,4 +540,5 @@ def test_the_first_record_of_a_stream_reads_little_and_leaving_is_clean(
         assert 0 < hub.payload_sent() < 20e6
         if child.returncode != -signal.SIGABRT:
             break
+        assert child.stderr.strip() == "terminate called without an active exception"
     assert child.returncode == 0, child.stderr
