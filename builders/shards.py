@@ -300,8 +300,9 @@ class _Writer:
     def append(self, table: pa.Table) -> None:
         if self._bytes + table.nbytes > ROW_GROUP_BYTES:
             self.flush()
-        self._pending.append(table)
-        self._bytes += table.nbytes
+        if len(table):
+            self._pending.append(table)
+            self._bytes += table.nbytes
 
     def flush(self) -> None:
         """Hand what has been gathered to the writing threads."""

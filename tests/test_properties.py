@@ -265,6 +265,13 @@ def through_the_cache(tables: Callable[[], Iterator[pa.Table]], features: Featur
     return ShardCache(corpus, "code").shard(job, "x.parquet").read_bytes()
 
 
+def test_a_table_without_rows_makes_no_row_group(scratch: Path) -> None:
+    """As a cell list makes it that has a header alone."""
+    found = pq.ParquetFile(BytesIO(through_the_cache(lambda: iter([as_table([])]), RECORDS)))
+    assert found.metadata.num_row_groups == 0
+    assert found.schema_arrow.names == list(RECORDS)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(RECORD, max_size=6), st.integers(1, 4))
 def test_any_records_come_back_from_a_shard(records: list[dict[str, Any]], size: int) -> None:
