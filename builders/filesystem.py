@@ -56,6 +56,7 @@ class CorpusFileSystem(AbstractFileSystem):
 
     protocol = "corpus"
     root_marker = ""
+    blocksize = 1 << 18  # of a copy; `datasets` makes sixteen at a time
 
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
         """The files and folders in a folder, or the file itself; without ETags."""
