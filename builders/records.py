@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from builders.binning import Ints, count_spikes, ranges
 from builders.members import broken
 from builders.nems import Signal
-from builders.schema import BIN_SECONDS, ROW_GROUP_BYTES, matrices, ragged, table
+from builders.schema import BIN_SECONDS, PIECE_BYTES, ROW_GROUP_BYTES, matrices, ragged, table
 
 
 def record_tables(
@@ -68,18 +68,25 @@ def record_tables(
     starts = np.cumsum(n_trials) - n_trials
     row_bytes = np.repeat(np.add.reduceat(np.append(n_bins, 0), starts) * 4, len(channels))
     row_stim, row_cell = np.divmod(np.arange(len(stimuli) * len(channels)), len(channels))
-    for rows in _row_groups(row_bytes):
+
+    def counted(rows: slice) -> pa.ListArray:
         stim, cell = row_stim[rows], row_cell[rows]
         trial = ranges(starts[stim], n_trials[stim])
         begin = first[trial] + np.repeat(begins[cell], n_trials[stim])
         counts = count_spikes(line, begin, n_bins[trial], width)
-        counted = ragged(pa.array(counts), n_bins[trial])
-        meta = cells.take(pa.array(cell))
+        return ragged(ragged(pa.array(counts), n_bins[trial]), n_trials[stim])
+
+    for rows in _cut(row_bytes, ROW_GROUP_BYTES):
+        stim = row_stim[rows]
+        trial = ranges(starts[stim], n_trials[stim])
+        meta = cells.take(pa.array(row_cell[rows]))
         yield table(
             {
                 **_of_stimuli(columns, stim),
                 **{name: meta[name] for name in meta.column_names},
-                "response": ragged(counted, n_trials[stim]),
+                "response": pa.chunked_array(
+                    [counted(piece) for piece in _cut(row_bytes, PIECE_BYTES, rows)]
+                ),
                 "onsets": ragged(pa.array(onsets[trial]), n_trials[stim]),
             },
             features,
@@ -95,10 +102,11 @@ def bin_width(response: Signal) -> int:
     return round(width)
 
 
-def _row_groups(row_bytes: Ints) -> Iterator[slice]:
-    """Cut rows into groups of about `ROW_GROUP_BYTES`."""
-    group = (np.cumsum(row_bytes) - row_bytes) // ROW_GROUP_BYTES
-    edges = np.flatnonzero(np.diff(group, prepend=-1, append=-1))
+def _cut(row_bytes: Ints, size: int, rows: slice = slice(None)) -> Iterator[slice]:
+    """Cut rows, or some of them, into slices of about `size` bytes."""
+    of_rows = row_bytes[rows]
+    group = (np.cumsum(of_rows) - of_rows) // size
+    edges = np.flatnonzero(np.diff(group, prepend=-1, append=-1)) + (rows.start or 0)
     for start, stop in pairwise(edges):
         yield slice(int(start), int(stop))
 
@@ -203,25 +211,27 @@ class RasterSpool:
         """
         packed = self._packed[group]
         stimuli = sorted(packed) if len(cells) else []
-        for some in _row_groups(np.array([packed[stim][0] for stim in stimuli], np.int64)):
-            traces, n_bins, stim_of, cell_of = [], [], [], []
+        sizes = np.array([packed[stim][0] for stim in stimuli], np.int64)
+        for some in _cut(sizes, ROW_GROUP_BYTES):
+            traces, stim_of, cell_of = [], [], []
             for i in range(some.start, some.stop):
                 size, content = packed[stimuli[i]]
                 values = np.frombuffer(pa.decompress(content, size, "lz4"), np.float32)
                 values = values.reshape(len(cells), -1)
                 complete = np.flatnonzero(np.isfinite(values).all(axis=1))
-                traces.append(values[complete].reshape(-1))
-                n_bins.append(np.full(len(complete), values.shape[1]))
+                trains = ragged(
+                    pa.array(values[complete].reshape(-1)), np.full(len(complete), values.shape[1])
+                )
+                traces.append(ragged(trains, np.ones(len(complete), np.int64)))
                 stim_of.append(np.full(len(complete), i))
                 cell_of.append(complete)
             rows, cell = np.concatenate(stim_of), np.concatenate(cell_of)
             meta = cells.take(pa.array(cell))
-            trains = ragged(pa.array(np.concatenate(traces)), np.concatenate(n_bins))
             yield table(
                 {
                     **_of_stimuli([stim_columns(stim) for stim in stimuli], rows),
                     **{name: meta[name] for name in meta.column_names},
-                    "response": ragged(trains, np.ones(len(rows), np.int64)),
+                    "response": pa.chunked_array(traces),
                     "onsets": [None] * len(rows),
                 },
                 features,

@@ -69,6 +69,9 @@ STIMULI = {
 
 #: Uncompressed size of a row group: with 8 to 16 MB a stream reads little more than it needs.
 ROW_GROUP_BYTES = 8 << 20
+#: Size of the chunks that a row group's arrays come in. Arrow makes the levels of a chunk at once:
+#: of small ones in a fraction of the memory, which is soon free for the next.
+PIECE_BYTES = 1 << 20
 
 _CELL_ID = re.compile(
     r"(?P<session>(?P<animal>[A-Za-z]+)[^-]*)(-(?P<probe>[A-Z]))?"

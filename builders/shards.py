@@ -40,8 +40,6 @@ SHA256_DIGITS = 32
 #: The columns of nested lists, of which no one asks for the smallest value.
 ARRAYS = ("response", "spectrogram")
 SPECTROGRAM = "spectrogram.list.element.list.element"
-#: Of a row group, what is packed at a time.
-PIECE_BYTES = 1 << 20
 
 
 class _Threads:
@@ -298,24 +296,19 @@ class _Writer:
             self._writer.close()
 
     def append(self, table: pa.Table) -> None:
-        if self._bytes + table.nbytes > ROW_GROUP_BYTES:
-            self.flush()
         if len(table):
             self._pending.append(table)
             self._bytes += table.nbytes
+        if self._bytes + table.nbytes > ROW_GROUP_BYTES:  # another one would be too much
+            self.flush()
 
     def flush(self) -> None:
         """Hand what has been gathered to the writing threads."""
         if self._pending:
             self._wait()
-            self._written = _WRITING.submit(self._write, pa.concat_tables(self._pending))
+            whole = pa.concat_tables(self._pending)
+            self._written = _WRITING.submit(self._writer.write_table, whole, len(whole))
         self._pending, self._bytes = [], 0
-
-    def _write(self, whole: pa.Table) -> None:
-        # Arrow makes the levels of a chunk at once: of small ones, in a fraction of the memory.
-        rows = max(1, len(whole) * PIECE_BYTES // whole.nbytes)
-        pieces = [whole.slice(start, rows) for start in range(0, len(whole), rows)]
-        self._writer.write_table(pa.concat_tables(pieces), row_group_size=len(whole))
 
     def _wait(self) -> None:
         if self._written:
