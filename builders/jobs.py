@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,7 +29,16 @@ def cells_job(read: Callable[[], pa.Table], features: Features, facts: str) -> J
         cells = read()
         yield "cells.parquet", table(dict(zip(cells.column_names, cells, strict=True)), features)
 
-    return Job("cells", ("cells.parquet",), features, list, facts, tables)
+    return Job("cells", ("cells.parquet",), features, list, lambda: facts, tables)
+
+
+def places(cells: pa.Table) -> dict[str, dict[tuple[str, str], None]]:
+    """The folders, area and site, that each session's records are in."""
+    found: dict[str, dict[tuple[str, str], None]] = {}
+    columns = (cells[name].to_pylist() for name in ("session", "area", "site"))
+    for session, area, site in zip(*columns, strict=True):
+        found.setdefault(session, {})[area or UNLABELED, site] = None
+    return found
 
 
 @dataclass(frozen=True)
@@ -43,25 +53,28 @@ class SessionJobs:
         The release's directory of archives.
     session : str
         The session.
-    listed : sequence of str
-        All sessions of the cell list.
+    places : mapping
+        `places` of the cell list.
     cells : pyarrow.Table
-        The session's cells, in the list's order: the columns of its records that describe a cell.
+        The cell list, or its rows of this session: the columns of records that describe a cell.
     """
 
     release: Release
     directory: str
     session: str
-    listed: Sequence[str]
+    places: Mapping[str, Collection[tuple[str, str]]]
     cells: pa.Table
+
+    @cached_property
+    def described(self) -> pa.Table:
+        """The session's cells, in the list's order."""
+        return self.cells.filter(pc.equal(self.cells["session"], self.session))
 
     def records(self, features: Features) -> Job:
         """``data/<area>/<site>/<subset>.parquet``, from the signal ``resp``."""
-        described = self.cells.to_pylist()
-        places = {(cell["area"] or UNLABELED, cell["site"]): None for cell in described}
         shards = {
             f"data/{area}/{site}/{subset}.parquet": (area, site, subset)
-            for area, site in places
+            for area, site in self.places[self.session]
             for subset in SUBSETS
         }
 
@@ -69,8 +82,8 @@ class SessionJobs:
             response = self._signal("resp")
             line = response.line()
             response = replace(response, data=b"")  # up to 31 MB
-            known = pc.is_in(self.cells["cell_id"], pa.array(response.channels, pa.string()))
-            held = self.cells.filter(known)
+            known = pc.is_in(self.described["cell_id"], pa.array(response.channels, pa.string()))
+            held = self.described.filter(known)
 
             def of_shard(area: str, site: str, subset: str) -> Iterator[pa.Table]:
                 in_area = pc.equal(pc.fill_null(held["area"], UNLABELED), area)
@@ -90,7 +103,7 @@ class SessionJobs:
                     else:
                         yield path, rows
 
-        facts = json.dumps(described)
+        facts = cache(lambda: json.dumps(self.described.to_pylist()))
         name = f"{self.session}-records"
         return Job(name, tuple(shards), features, self._archives, facts, tables)
 
@@ -113,16 +126,16 @@ class SessionJobs:
                     yield path, row
 
         name = f"{self.session}-stimuli"
-        return Job(name, tuple(shards), features, self._archives, "", tables)
+        return Job(name, tuple(shards), features, self._archives, str, tables)
 
     def _columns(self, stim: str) -> dict[str, str]:
         stim_id, subset = f"{self.session}/{stim}", subset_of(stim)
         return {"stim_id": stim_id, "stim": stim, "subset": subset, "session": self.session}
 
     def _archives(self) -> list[Archive]:
-        return candidates(self.release.archives(self.directory), self.session, self.listed)
+        return candidates(self.release.archives(self.directory), self.session, self.places)
 
     def _signal(self, name: str) -> Signal:
         archives = self.release.archives(self.directory)
-        found = read_session(archives, self.session, self.listed, response="resp", data=[name])
+        found = read_session(archives, self.session, self.places, response="resp", data=[name])
         return found[name]

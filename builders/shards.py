@@ -101,8 +101,8 @@ class Job:
         Of all of them.
     archives : callable
         The archives that decide what is written. Opens none of them.
-    facts : str
-        Whatever else decides what is written.
+    facts : callable
+        Whatever else decides what is written, as a text.
     tables : callable
         Yields (path, table): the rows of each shard in their order. Where shards take turns, one is
         written while the other is made.
@@ -112,7 +112,7 @@ class Job:
     paths: tuple[str, ...]
     features: Features
     archives: Callable[[], Sequence[Archive]]
-    facts: str
+    facts: Callable[[], str]
     tables: Callable[[], Iterator[tuple[str, pa.Table]]]
 
     def __post_init__(self) -> None:
@@ -230,7 +230,7 @@ class ShardCache:
 
     def _etag(self, job: Job, keys: list[dict[Path, str]]) -> str:
         known = sorted(key for each in keys for key in each.values())
-        text = json.dumps([self._code, job.facts, job.paths, known])
+        text = json.dumps([self._code, job.facts(), job.paths, known])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def _find(self, path: str, etag: str) -> Path | None:

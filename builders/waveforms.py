@@ -86,7 +86,7 @@ def _job(
                 yield path, table(columns, WAVEFORMS)
 
     name = f"waveforms-{part}"
-    return Job(name, (path,), WAVEFORMS, lambda: [*files(), *others()], "", tables)
+    return Job(name, (path,), WAVEFORMS, lambda: [*files(), *others()], str, tables)
 
 
 def _checked(file: Archive) -> bytes:

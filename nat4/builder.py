@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -80,7 +81,7 @@ def _est_job(area: Area) -> Job:
             for of_site in spool.tables(site, cells[site], _columns, RECORDS):
                 yield path, of_site
 
-    facts = json.dumps(area.listed.select(list(PUBLISHED)).to_pylist())
+    facts = cache(lambda: json.dumps(area.listed.select(list(PUBLISHED)).to_pylist()))
     paths = tuple(shards.values())
     return Job(f"{area.name}-est", paths, RECORDS, lambda: [area.archive()], facts, tables)
 
@@ -121,8 +122,11 @@ def _val_job(area: Area, site: str) -> Job:
     def archives() -> list[Archive]:
         return [area.archive(), *candidates(area.site_archives(), site, area.sites)]
 
-    in_site = pc.starts_with(area.listed["cellid"], f"{site}-")
-    facts = json.dumps(area.listed.filter(in_site).select(list(PUBLISHED)).to_pylist())
+    @cache
+    def facts() -> str:
+        in_site = pc.starts_with(area.listed["cellid"], f"{site}-")
+        return json.dumps(area.listed.filter(in_site).select(list(PUBLISHED)).to_pylist())
+
     return Job(f"{area.name}-{site}-val", (path,), RECORDS, archives, facts, tables)
 
 
@@ -151,7 +155,7 @@ def _cells_job(areas: list[Area]) -> Job:
     def archives() -> list[Archive]:
         return [archive for area in areas for archive in (area.archive(), *area.site_archives())]
 
-    facts = json.dumps([area.texts.to_pylist() for area in areas])
+    facts = cache(lambda: json.dumps([area.texts.to_pylist() for area in areas]))
     return Job("cells", ("cells.parquet",), features, archives, facts, tables)
 
 
@@ -186,7 +190,7 @@ def _stimuli_job(areas: list[Area]) -> Job:
         return [archive for area in areas for archive in (area.archive(), *area.site_archives())]
 
     paths = tuple(f"stimuli/{subset}.parquet" for subset in SUBSETS)
-    return Job("stimuli", paths, STIMULI, archives, "", tables)
+    return Job("stimuli", paths, STIMULI, archives, str, tables)
 
 
 def _sounds(areas: list[Area]) -> Sounds:

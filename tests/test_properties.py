@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from builders import schema
 from builders.cells import id_columns
-from builders.jobs import SessionJobs
+from builders.jobs import SessionJobs, places
 from builders.release import Release
 from builders.schema import CELL_ID, matrices, ragged, subset_of, table
 from builders.shards import Job, ShardCache
@@ -104,7 +104,7 @@ def build_from(release: Path, cells: list[str], corpus: str) -> dict[str, bytes]
     columns |= {"site": columns["session"], "area": pa.array(["A1"] * len(cells))}
     described = pa.table({name: columns[name] for name in CELL_ID})
     session = SessionJobs(
-        Release(corpus, release, "nowhere"), "recordings", SESSION, [SESSION], described
+        Release(corpus, release, "nowhere"), "recordings", SESSION, places(described), described
     )
     job = session.records(RECORDS)
     shards = ShardCache(corpus, "code")
@@ -260,7 +260,7 @@ def as_table(records: list[dict[str, Any]]) -> pa.Table:
 def through_the_cache(tables: Callable[[], Iterator[pa.Table]], features: Features) -> bytes:
     corpus = f"ragged{next(PLACES)}"
     job = Job(
-        "ragged", ("x.parquet",), features, list, "", lambda: (("x.parquet", t) for t in tables())
+        "ragged", ("x.parquet",), features, list, str, lambda: (("x.parquet", t) for t in tables())
     )
     return ShardCache(corpus, "code").shard(job, "x.parquet").read_bytes()
 

@@ -502,7 +502,7 @@ def large(hub: HubServer, own_home: Path) -> str:
                 row |= {"session": ["S"], "dt_ms": [10.0], "n_trials": [1]}
                 yield path, table({**row, "spectrogram": matrices([noise])}, features)
 
-    job = Job("large", paths, features, lambda: [], "", tables)
+    job = Job("large", paths, features, lambda: [], str, tables)
     cache, repository = ShardCache("large", ""), hub.repository("me/large")
     repository.create(private=True)
     config = {"config_name": "stimuli", "data_files": [{"split": "est", "path": "stimuli/**"}]}

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from datasets import Features, List, Value
 
 from builders import schema
 from builders.builder import CorpusBuilder, CorpusConfig, Scale, merge_globs, record_globs
 from builders.cells import read_cells
-from builders.jobs import UNLABELED, SessionJobs, cells_job
+from builders.jobs import UNLABELED, SessionJobs, cells_job, places
 from builders.release import FINGERPRINT, Release, digest
 from builders.schema import CELL_ID, SUBSETS
 from builders.shards import Job
@@ -136,12 +135,11 @@ class Wingert2026(CorpusBuilder):
     def jobs(cls, release: Release) -> list[Job]:
         key = digest(release.file("cell_list.csv"), FINGERPRINT)
         jobs = [cells_job(lambda: read_list(release), CELLS, key)]
-        cells = read_list(release, OF_CELL)  # half of the time goes to the waveforms
-        sessions = cells["session"].unique().to_pylist()
-        for name in sessions:
-            of_session = cells.filter(pc.equal(cells["session"], name))
-            described = of_session.select([*CELL_ID, *OF_CELL])
-            session = SessionJobs(release, "recordings", name, sessions, described)
+        # Half of the time would go to the waveforms.
+        cells = read_list(release, OF_CELL).select([*CELL_ID, *OF_CELL])
+        of_sessions = places(cells)
+        for name in of_sessions:
+            session = SessionJobs(release, "recordings", name, of_sessions, cells)
             jobs += [session.records(RECORDS), session.stimuli(STIMULI, BANDS, PARTS)]
         return jobs + waveform_jobs(release, WAVEFORM_PARTS, lambda: _sound)
 
