@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
 import shutil
 from collections import Counter
@@ -28,14 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builders.binning import MAX_BINS, Floats, Ints, Trials, find_trials, spike_bins
+from builders.hdf5 import BAD_HDF5, MAX_VALUES, dataset, line_of_values
 from builders.members import BLOCK, broken, members, reading
 from builders.raster import Raster
 from builders.release import Archive
 
 #: Bytes of a JSON or epochs file, and of an HDF5 file; published ones have at most 1 MB and 0.2 GB.
 LARGEST_SIDECAR, LARGEST_H5 = 16 << 20, 1 << 30
-#: Values of a dataset, or of one of its chunks; the largest published raster has 76 million.
-MAX_VALUES = 1 << 27
 #: Rows of an epochs file.
 MAX_EPOCHS = 100_000
 # The spelling of a signal's type has changed with the package's name; its end has not.
@@ -111,14 +109,14 @@ class Signal:
         self._expect("PointProcess")
         with self._h5() as file:
             # None is kept open: each has a cache of its own.
-            shapes = {cell: _dataset(file, cell).shape for cell in self.channels}
+            shapes = {cell: dataset(file, cell).shape for cell in self.channels}
             for cell, shape in shapes.items():
                 if len(shape) != 1:
                     raise ValueError(f"the spike times of {cell} have shape {shape}")
             if sum(size for (size,) in shapes.values()) > MAX_VALUES:
                 raise ValueError(f"more than {MAX_VALUES} spike times in all")
             for cell in self.channels:
-                yield cell, np.asarray(file[cell], np.float64)
+                yield cell, line_of_values(file[cell]).astype(np.float64, copy=False)
 
     def bins(self) -> Iterator[tuple[str, NDArray[np.int32]]]:
         """Name and ascending bins of each cell's spikes, up to the end of the recording."""
@@ -163,7 +161,7 @@ class Signal:
         self._expect("TiledSignal")
         with self._h5() as file:
             for name in names:
-                yield name, np.asarray(_dataset(file, name), np.float32)
+                yield name, np.asarray(dataset(file, name), np.float32)
 
     def raster_blocks(self) -> Iterator[NDArray[np.float32]]:
         """The values of a rasterized signal in blocks of some bins, (C, t) each; NaN where none."""
@@ -176,7 +174,7 @@ class Signal:
             yield from self.data.blocks()
             return
         with self._h5() as file:
-            raster = np.asarray(_dataset(file, "raster", "fiub"), np.float32)
+            raster = np.asarray(dataset(file, "raster", "fiub"), np.float32)
         if raster.ndim != 2 or (self.channels and len(raster) != len(self.channels)):
             why = f"shape {raster.shape}, but {len(self.channels)} channels"
             raise broken(self.archive, self.member, why)
@@ -218,46 +216,8 @@ class Signal:
                 raise ValueError(f"a CSV holds no {self.kind}")
             with h5py.File(io.BytesIO(self.data), "r") as file:
                 yield file
-        except (
-            OSError,
-            LookupError,
-            ValueError,
-            TypeError,
-            MemoryError,
-            ArithmeticError,
-            RuntimeError,
-        ) as error:
+        except BAD_HDF5 as error:  # type: ignore[misc]
             raise broken(self.archive, self.member, error) from error
-
-
-def _dataset(file: h5py.File, name: str, kinds: str = "fiu") -> h5py.Dataset:
-    """A dataset at the root whose values are in this file, numbers, and not too many to be read.
-
-    HDF5 lets names, and values, refer to any file of the machine.
-
-    Raises
-    ------
-    KeyError, ValueError
-        If there is no such dataset.
-    """
-    if "/" in name or name in ("", "."):
-        raise ValueError(f"{name!r} is no name of a dataset at the root")
-    link = file.get(name, getlink=True)
-    if link is None:
-        raise KeyError(f"no dataset {name}")
-    if not isinstance(link, h5py.HardLink):
-        raise ValueError(f"{name} is a link that leads elsewhere")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        raise ValueError(f"{name} holds no array")
-    if dataset.is_virtual or dataset.external:
-        raise ValueError(f"the values of {name} lie in another file")
-    if dataset.dtype.kind not in kinds:
-        raise ValueError(f"{name} holds {dataset.dtype}, which are no numbers")
-    if max(math.prod(dataset.shape), math.prod(dataset.chunks or ())) > MAX_VALUES:
-        of = f"shape {dataset.shape} in chunks of {dataset.chunks}"
-        raise ValueError(f"{name} has {of}; {MAX_VALUES} values is the limit")
-    return dataset
 
 
 def _is_text(name: str | bytes) -> bool:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from builders import nems, raster
+from builders import hdf5, raster
 from builders.errors import CorpusError
 from builders.nems import read_signals
 
@@ -210,7 +210,7 @@ def test_an_odd_raster_is_refused(
 def test_many_spike_times_are_refused(tmp_path: Path) -> None:
     """Each cell may have them, but not all together."""
     cells = [f"{SESSION}-{i:03d}-1" for i in range(3)]
-    data = h5_of(*cells, write=of_shape((nems.MAX_VALUES // 2,), chunks=(1000,)))
+    data = h5_of(*cells, write=of_shape((hdf5.MAX_VALUES // 2,), chunks=(1000,)))
     files = {**recording(), **signal("resp", data, header("PointProcess", chans=cells))}
     refusal(pack(tmp_path, files), RESP_H5, "spike times in all")
 

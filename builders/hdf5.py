@@ -1,0 +1,103 @@
+"""The datasets of an HDF5 file, which is trusted in nothing that it says of itself.
+
+HDF5 lets names, and values, refer to any file of the machine, and a few bytes stand for any size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import h5py
+import numpy as np
+from isal import igzip_lib, isal_zlib
+from numpy.typing import NDArray
+
+#: Values of a dataset, or of one of its chunks; the largest published raster has 76 million.
+MAX_VALUES = 1 << 27
+#: What reading a file can end in.
+BAD_HDF5 = (
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    MemoryError,
+    ArithmeticError,
+    RuntimeError,
+    igzip_lib.IsalError,
+)
+
+
+def dataset(file: h5py.File, name: str, kinds: str = "fiu") -> h5py.Dataset:
+    """A dataset at the root whose values are in this file, numbers, and not too many to be read.
+
+    Parameters
+    ----------
+    file : h5py.File
+        The file.
+    name : str
+        The dataset's name.
+    kinds : str
+        Letters of numpy for the kinds of numbers that are expected.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If there is no such dataset.
+    """
+    if "/" in name or name in ("", "."):
+        raise ValueError(f"{name!r} is no name of a dataset at the root")
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise KeyError(f"no dataset {name}")
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{name} is a link that leads elsewhere")
+    found = file[name]
+    if not isinstance(found, h5py.Dataset) or found.shape is None:
+        raise ValueError(f"{name} holds no array")
+    if found.is_virtual or found.external:
+        raise ValueError(f"the values of {name} lie in another file")
+    if found.dtype.kind not in kinds:
+        raise ValueError(f"{name} holds {found.dtype}, which are no numbers")
+    if max(math.prod(found.shape), math.prod(found.chunks or ())) > MAX_VALUES:
+        of = f"shape {found.shape} in chunks of {found.chunks}"
+        raise ValueError(f"{name} has {of}; {MAX_VALUES} values is the limit")
+    return found
+
+
+def line_of_values(found: h5py.Dataset) -> NDArray[Any]:
+    """The values of a `dataset` that has one axis, as HDF5 reads them.
+
+    Those that gzip alone has packed, ISA-L inflates in two thirds of the time. It verifies each
+    chunk's checksum, too.
+
+    Raises
+    ------
+    ValueError, isal.igzip_lib.IsalError
+        If a chunk is damaged, or has not the size that it should have.
+    """
+    if not _is_only_gzipped(found):
+        return np.asarray(found)
+    (length,), (step,), dtype = found.shape, found.chunks, found.dtype
+    values = np.empty(length, dtype)
+    for start in range(0, length, step):
+        filters_left_out, packed = found.id.read_direct_chunk((start,))
+        if filters_left_out:
+            return np.asarray(found)
+        stream = isal_zlib.decompressobj()
+        chunk = stream.decompress(packed, step * dtype.itemsize)
+        if not stream.eof or len(chunk) != step * dtype.itemsize:
+            raise ValueError(f"the chunk at {start} of {found.name} has not {step} values")
+        values[start : start + step] = np.frombuffer(chunk, dtype)[: length - start]
+    return values
+
+
+def _is_only_gzipped(found: h5py.Dataset) -> bool:
+    """Whether all values are there, packed by gzip and nothing else, and laid out as in numpy."""
+    filters = found.id.get_create_plist()
+    return (
+        filters.get_nfilters() == 1  # so there are chunks
+        and filters.get_filter(0)[0] == h5py.h5z.FILTER_DEFLATE
+        and found.id.get_num_chunks() == -(-found.shape[0] // found.chunks[0])
+        and found.id.get_type().equal(h5py.h5t.py_create(found.dtype))
+    )

@@ -1,0 +1,167 @@
+"""Spike times are read past HDF5's own zlib: the same values, and the same distrust."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders.hdf5 import BAD_HDF5, _is_only_gzipped, line_of_values
+
+TIMES = np.linspace(0, 9, 100) ** 2
+Fill = Callable[[h5py.File], Any]
+
+
+def file_of(fill: Fill) -> h5py.File:
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        fill(file)
+    return h5py.File(content, "r")
+
+
+def stored(data: Any = TIMES, **options: Any) -> Fill:
+    return lambda file: file.create_dataset("x", data=data, **options)
+
+
+def of_type(file_type: h5py.h5t.TypeID) -> Fill:
+    """Values of a type that is not as wide on disk as in memory."""
+
+    def fill(file: h5py.File) -> None:
+        made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        made.set_chunk((30,))
+        made.set_deflate(1)
+        space = h5py.h5s.create_simple((100,))
+        found = h5py.h5d.create(file.id, b"x", file_type, space, made)
+        found.write(h5py.h5s.ALL, h5py.h5s.ALL, np.arange(100, dtype=np.int32))
+
+    return fill
+
+
+def narrow_integers() -> h5py.h5t.TypeID:
+    found = h5py.h5t.STD_I32LE.copy()
+    found.set_precision(12)
+    found.set_offset(7)
+    return found
+
+
+def gaps(file: h5py.File) -> None:
+    found = file.create_dataset("x", (100,), "f8", chunks=(30,), compression="gzip", fillvalue=7)
+    found[60:90] = TIMES[:30]
+
+
+def a_chunk_that_is_not_packed(file: h5py.File) -> None:
+    found = file.create_dataset("x", data=TIMES, chunks=(30,), compression="gzip")
+    found.id.write_direct_chunk((30,), TIMES[:30].tobytes(), filter_mask=1)
+
+
+CHUNKS = {"chunks": (30,), "compression": "gzip"}
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        stored(**CHUNKS),
+        stored(**CHUNKS, compression_opts=0),
+        stored(**CHUNKS, compression_opts=9),
+        stored(chunks=(100,), compression="gzip"),
+        stored(chunks=(1,), compression="gzip"),
+        stored(chunks=(1000,), maxshape=(None,), compression="gzip"),
+        stored(compression="gzip", data=TIMES.astype(">f8")),
+        stored(compression="gzip", data=TIMES.astype(np.float32)),
+        stored(compression="gzip", data=TIMES.astype(np.float16)),
+        stored(compression="gzip", data=TIMES.astype(">i2")),
+        stored(compression="gzip", data=TIMES.astype(np.uint64)),
+        stored(np.zeros(0), compression="gzip", chunks=(1,), maxshape=(None,)),
+    ],
+)
+def test_values_that_gzip_has_packed_are_those_that_hdf5_reads(fill: Fill) -> None:
+    with file_of(fill) as file:
+        assert _is_only_gzipped(file["x"])
+        found = line_of_values(file["x"])
+        assert found.dtype == file["x"].dtype
+        assert found.tobytes() == file["x"][:].tobytes()
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        stored(),
+        stored(chunks=(30,)),
+        stored(**CHUNKS, shuffle=True),
+        stored(**CHUNKS, fletcher32=True),
+        stored(chunks=(30,), compression="lzf"),
+        stored(np.arange(100), **CHUNKS, scaleoffset=0),
+        stored(np.zeros(0)),
+        of_type(narrow_integers()),
+        gaps,
+    ],
+)
+def test_all_others_are_left_to_hdf5(fill: Fill) -> None:
+    with file_of(fill) as file:
+        assert not _is_only_gzipped(file["x"])
+        assert line_of_values(file["x"]).tobytes() == file["x"][:].tobytes()
+
+
+def test_a_chunk_that_is_not_packed_is_left_to_hdf5() -> None:
+    with file_of(a_chunk_that_is_not_packed) as file:
+        assert line_of_values(file["x"])[30:60].tolist() == TIMES[:30].tolist()
+
+
+@given(
+    st.lists(st.floats(width=64), max_size=200),
+    st.integers(1, 70),
+    st.sampled_from(["<f8", ">f8", "<f4"]),
+    st.integers(0, 9),
+)
+def test_any_line_of_values_is_the_one_that_hdf5_reads(
+    values: list[float], chunk: int, dtype: str, level: int
+) -> None:
+    with np.errstate(over="ignore"):
+        data = np.array(values).astype(dtype)
+    fill = stored(
+        data, chunks=(chunk,), maxshape=(None,), compression="gzip", compression_opts=level
+    )
+    with file_of(fill) as file:
+        assert line_of_values(file["x"]).tobytes() == file["x"][:].tobytes()
+
+
+PACKED = zlib.compress(TIMES[:30].tobytes())
+
+
+@pytest.mark.parametrize(
+    ("chunk", "why"),
+    [
+        (PACKED[:-1] + bytes([PACKED[-1] ^ 1]), "checksum"),
+        (PACKED[:20] + bytes([PACKED[20] ^ 1]) + PACKED[21:], None),
+        (PACKED[:-1], "has not 30 values"),
+        (PACKED[: len(PACKED) // 2], "has not 30 values"),
+        (zlib.compress(TIMES[:29].tobytes()), "has not 30 values"),
+        (zlib.compress(TIMES[:31].tobytes()), "has not 30 values"),
+        (zlib.compress(bytes(1 << 26)), "has not 30 values"),
+        (TIMES[:30].tobytes(), None),
+    ],
+    ids=[
+        "checksum",
+        "a bit",
+        "cut",
+        "half",
+        "too few",
+        "too many",
+        "bomb",
+        "not packed",
+    ],
+)
+def test_a_damaged_chunk_is_refused(chunk: bytes, why: str | None) -> None:
+    def fill(file: h5py.File) -> None:
+        found = file.create_dataset("x", data=TIMES, **CHUNKS)
+        found.id.write_direct_chunk((60,), chunk)
+
+    with file_of(fill) as file, pytest.raises(BAD_HDF5, match=why):
+        line_of_values(file["x"])
