@@ -95,9 +95,7 @@ def line_of_values(found: h5py.Dataset) -> NDArray[Any]:
 def _is_only_gzipped(found: h5py.Dataset) -> bool:
     """Whether all values are there, packed by gzip and nothing else, and laid out as in numpy."""
     filters = found.id.get_create_plist()
-    return (
-        filters.get_nfilters() == 1  # so there are chunks
-        and filters.get_filter(0)[0] == h5py.h5z.FILTER_DEFLATE
-        and found.id.get_num_chunks() == -(-found.shape[0] // found.chunks[0])
-        and found.id.get_type().equal(h5py.h5t.py_create(found.dtype))
-    )
+    if filters.get_nfilters() != 1 or filters.get_filter(0)[0] != h5py.h5z.FILTER_DEFLATE:
+        return False
+    is_whole = found.id.get_num_chunks() == -(-found.shape[0] // found.chunks[0])
+    return bool(is_whole and found.id.get_type().equal(h5py.h5t.py_create(found.dtype)))
