@@ -22,14 +22,14 @@ from builders.shards import Job
 UNLABELED = "unlabeled"
 
 
-def cells_job(read: Callable[[], pa.Table], features: Features, facts: str) -> Job:
-    """``cells.parquet``: the cell list, which `facts` stands for; needs no archive."""
+def cells_job(read: Callable[[], pa.Table], features: Features, facts: Callable[[], str]) -> Job:
+    """``cells.parquet``: the cell list, which `facts` stand for; needs no archive."""
 
     def tables() -> Iterator[tuple[str, pa.Table]]:
         cells = read()
         yield "cells.parquet", table(dict(zip(cells.column_names, cells, strict=True)), features)
 
-    return Job("cells", ("cells.parquet",), features, list, lambda: facts, tables)
+    return Job("cells", ("cells.parquet",), features, list, facts, tables)
 
 
 def places(cells: pa.Table) -> dict[str, dict[tuple[str, str], None]]:

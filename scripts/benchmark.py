@@ -2,6 +2,7 @@
 
     builders synthesize wingert2026 FOLDER --scale full; builders synthesize nat4 OTHER --scale full
     WINGERT2026_DATA=FOLDER NAT4_DATA=OTHER python scripts/benchmark.py [--json] [FIGURE ...]
+    WINGERT2026_DATA=FOLDER python scripts/benchmark.py --sites [--json]
 
 The floor of a config is what nobody can do without, in one process that keeps nothing: inflate its
 archives and read the spike times (wingert2026), or inflate the population's CSV and parse it with
@@ -11,11 +12,15 @@ pyarrow (nat4). Each figure is the median of some child processes that start wit
 Memory is the peak of all anonymous memory of a process and its children: pages of files that
 `datasets` maps can be given back at any time, and are not counted. Looking at it takes time of the
 process, so it is found in a run of its own.
+
+Sites differ: how much of an archive is spike times, and how many records they make. `--sites` takes
+every site of wingert2026 once, each with its own floor.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import shutil
@@ -28,6 +33,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 REPOSITORY = Path(__file__).parent.parent
 PAUSE = 0.02  # s between two looks at a child's memory
@@ -109,25 +116,42 @@ def load(corpus: str, config: str) -> str:
     return f'load_dataset("./{corpus}", "{config}")'
 
 
-def floor(*areas: str) -> Figure:
-    """Of the archives of some areas of wingert2026; a session with cells in two is read once."""
+def floor(*folders: str) -> Figure:
+    """Of the archives of some folders of wingert2026; a session with cells in two is read once."""
     return Figure(
-        READ_ARCHIVES + "from builders.filesystem import _repository\n",
+        READ_ARCHIVES
+        + "from fnmatch import fnmatch\nfrom builders.filesystem import _repository\n",
         f"""
         jobs = _repository("wingert2026").jobs
         wanted = {{id(job): job for path, job in jobs.items()
-                  if path.split("/")[:2] in {[["data", area] for area in areas]!r}}}
-        for job in wanted.values():
-            for archive in job.archives():
-                read(archive.name)
+                  if any(fnmatch(path, f"data/{{folder}}/*") for folder in {folders!r})}}
+        names = [archive.name for job in wanted.values() for archive in job.archives()]
+        start()
+        for name in names:
+            read(name)
         """,
     )
 
 
+def of_site(site: str) -> dict[str, Figure]:
+    """What `--sites` measures of a site of wingert2026."""
+    return {
+        "floor": floor(f"*/{site}"),
+        "shards": Figure(
+            DATASETS,
+            f"""
+            for path in shards("wingert2026/data/*/{site}/est.parquet"):
+                build(path)
+            """,
+        ),
+        "load, cold": Figure(DATASETS, load("wingert2026", site)),
+    }
+
+
 FIGURES = {
-    "floor of one site": Figure(READ_ARCHIVES, f'read("{SITE}_*")'),
-    "floor of A1": floor("A1"),
-    "floor of A1+PEG": floor("A1", "PEG"),
+    "floor of one site": floor(f"*/{SITE}"),
+    "floor of A1": floor("A1/*"),
+    "floor of A1+PEG": floor("A1/*", "PEG/*"),
     "floor of nat4 A1": Figure(READ_CSV, 'read("A1_NAT4_ozgf.fs100.ch18.tgz")'),
     "import of datasets, torch and builders": Figure("", DATASETS),
     "shards of one site": Figure(
@@ -350,6 +374,35 @@ def run(names: Sequence[str], repeats: int) -> dict[str, Measured]:
     return found
 
 
+def run_sites() -> dict[str, dict[str, Measured]]:
+    """Measure every site of wingert2026 once."""
+    with (REPOSITORY / "wingert2026" / "sites.csv").open(encoding="utf-8") as file:
+        sites = [row["siteid"] for row in csv.DictReader(file)]
+    found: dict[str, dict[str, Measured]] = {}
+    for site in sites:
+        found[site] = {}
+        for name, figure in of_site(site).items():
+            with tempfile.TemporaryDirectory(prefix="benchmark-") as root:
+                found[site][name] = measure(figure, Path(root))
+        print(site, *(f"{each.wall_s:.2f} s" for each in found[site].values()), file=sys.stderr)
+    return found
+
+
+def table_of_sites(found: dict[str, dict[str, Measured]]) -> str:
+    """Medians and extremes of the sites' figures as a table in Markdown."""
+    lines = [
+        f"| of {len(found)} sites | wall s, median | of floor, median | lowest | highest |",
+        "|---|---|---|---|---|",
+    ]
+    for name in ("shards", "load, cold"):
+        ratios = {site: each[name].wall_s / each["floor"].wall_s for site, each in found.items()}
+        ascending = sorted(ratios, key=lambda site: ratios[site])
+        ends = " | ".join(f"{ratios[ascending[i]]:.1f} ({ascending[i]})" for i in (0, -1))
+        wall = median(each[name].wall_s for each in found.values())
+        lines.append(f"| {name} | {wall:.2f} | {median(ratios.values()):.1f} | {ends} |")
+    return "\n".join(lines)
+
+
 def table(found: dict[str, Measured]) -> str:
     """The figures as a table in Markdown."""
     lines = [
@@ -376,15 +429,19 @@ def main() -> None:
     parser.add_argument("figures", nargs="*", help="names of figures; all, if none is given")
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sites", action="store_true", help="every site of wingert2026, once")
     arguments = parser.parse_args()
     for name in arguments.figures:
         if name not in FIGURES:
             parser.error(f"unknown figure {name!r}; there are: {', '.join(FIGURES)}")
-    found = run(arguments.figures or list(FIGURES), arguments.repeats)
-    if arguments.json:
-        print(json.dumps({name: asdict(each) for name, each in found.items()}, indent=1))
+    found: Any
+    if arguments.sites:
+        found = run_sites()
+        text = table_of_sites(found)
     else:
-        print(table(found))
+        found = run(arguments.figures or list(FIGURES), arguments.repeats)
+        text = table(found)
+    print(json.dumps(found, indent=1, default=asdict) if arguments.json else text)
 
 
 if __name__ == "__main__":

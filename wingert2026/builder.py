@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -133,7 +134,7 @@ class Wingert2026(CorpusBuilder):
 
     @classmethod
     def jobs(cls, release: Release) -> list[Job]:
-        key = digest(release.file("cell_list.csv"), FINGERPRINT)
+        key = cache(lambda: digest(release.file("cell_list.csv"), FINGERPRINT))
         jobs = [cells_job(lambda: read_list(release), CELLS, key)]
         # Half of the time would go to the waveforms.
         cells = read_list(release, OF_CELL).select([*CELL_ID, *OF_CELL])
