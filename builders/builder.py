@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: The modules that decide on the content of a shard.
 WRITERS = (
-    *("binning", "cells", "jobs", "members", "nems", "raster", "records", "schema"),
+    *("binning", "cells", "hdf5", "jobs", "members", "nems", "raster", "records", "schema"),
     *("sessions", "shards", "waveforms"),
 )
 
