@@ -40,6 +40,9 @@ SHA256_DIGITS = 32
 #: The columns of nested lists, of which no one asks for the smallest value.
 ARRAYS = ("response", "spectrogram")
 SPECTROGRAM = "spectrogram.list.element.list.element"
+#: After how many bytes of tables the memory they took is given back. It is not after each build,
+#: since it takes a load of one site some 15 % longer to ask for the same memory again.
+GIVEN_BACK = 128 << 20
 
 
 class _Threads:
@@ -80,9 +83,6 @@ _CHECKED: dict[Path, tuple[int, int, int]] = {}
 # anyone, and even one after the other they leave sixteen fragmented heaps behind. Of two, one is
 # read while the other is written.
 _BUILDING = _Threads(2)
-#: After how many bytes of tables the memory they took is given back. It is not after each build,
-#: since it takes a load of one site some 15 % longer to ask for the same memory again.
-GIVEN_BACK = 128 << 20
 # While row groups are packed and written, the next are made.
 _WRITING = _Threads(2)
 

@@ -148,15 +148,14 @@ def of_site(site: str) -> dict[str, Figure]:
     }
 
 
+ONE_SITE = of_site(SITE)
 FIGURES = {
-    "floor of one site": floor(f"*/{SITE}"),
+    "floor of one site": ONE_SITE["floor"],
     "floor of A1": floor("A1/*"),
     "floor of A1+PEG": floor("A1/*", "PEG/*"),
     "floor of nat4 A1": Figure(READ_CSV, 'read("A1_NAT4_ozgf.fs100.ch18.tgz")'),
     "import of datasets, torch and builders": Figure("", DATASETS),
-    "shards of one site": Figure(
-        DATASETS, f'build("wingert2026/data/A1/{SITE}/est.parquet")', "floor of one site"
-    ),
+    "shards of one site": replace(ONE_SITE["shards"], floor="floor of one site"),
     "shards of A1, 2 processes": Figure(
         DATASETS,
         """
@@ -168,7 +167,7 @@ FIGURES = {
     "est shards of nat4 A1": Figure(
         DATASETS, 'build("nat4/data/A1/TNC008a/est.parquet")', "floor of nat4 A1"
     ),
-    "load one site, cold": Figure(DATASETS, load("wingert2026", SITE), "floor of one site"),
+    "load one site, cold": replace(ONE_SITE["load, cold"], floor="floor of one site"),
     "load A1, cold": Figure(DATASETS, load("wingert2026", "A1"), "floor of A1"),
     "load A1, cold, num_proc=2": Figure(
         DATASETS, 'load_dataset("./wingert2026", "A1", num_proc=2)', "floor of A1"

@@ -12,6 +12,7 @@ from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from datasets import Features
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import builders.records
 from builders import schema
 from builders.cells import id_columns
 from builders.jobs import SessionJobs, places
@@ -154,14 +156,22 @@ ROUNDED_UP = Recording(1000, {CELLS[0]: [], CELLS[1]: [0.001]}, [("STIM_a.wav", 
 
 
 @settings(max_examples=60, deadline=None)
-@given(recordings(), st.permutations(CELLS))
-@example(ROUNDED_UP, CELLS)
+@given(recordings(), st.permutations(CELLS), st.sampled_from([1, 100, 8 << 20]))
+@example(ROUNDED_UP, CELLS, 1)
 def test_a_shard_holds_what_the_slow_reference_counts(
-    scratch: Path, recording: Recording, listed: list[str]
+    scratch: Path, recording: Recording, listed: list[str], size: int
 ) -> None:
-    """Of any spike trains and epochs; cells may be listed and not recorded, or recorded only."""
+    """Of any spike trains and epochs; cells may be listed and not recorded, or recorded only.
+
+    Whatever the size of the row groups, and of the chunks that they are counted in.
+    """
     listed = listed[:4]
-    for subset, content in build(scratch, recording.files(), listed).items():
+    with (
+        patch.object(builders.records, "ROW_GROUP_BYTES", size),
+        patch.object(builders.records, "PIECE_BYTES", max(1, size // 4)),
+    ):
+        shards = build(scratch, recording.files(), listed)
+    for subset, content in shards.items():
         found = rows(content)
         expected = slow_records(recording, listed, subset)
         assert [{key: row[key] for key in expected[0]} for row in found] == expected or (
