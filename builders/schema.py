@@ -67,6 +67,9 @@ STIMULI = {
     "n_trials": Value("int32"),
 }
 
+#: The columns of nested lists of numbers.
+ARRAYS = ("response", "spectrogram")
+
 #: Uncompressed size of a row group: with 8 to 16 MB a stream reads little more than it needs.
 ROW_GROUP_BYTES = 8 << 20
 #: Size of the chunks that a row group's arrays come in. Arrow makes the levels of a chunk at once:
@@ -119,12 +122,29 @@ def matrices(arrays: list[NDArray[np.float32]]) -> pa.ListArray:
     return ragged(ragged(values, lengths), np.array([len(array) for array in arrays]))
 
 
+def stored(features: Features) -> pa.Schema:
+    """The columns of a shard: of the features' types, but that no value in `ARRAYS` may be null.
+
+    What Parquet knows to be no null, it reads in four fifths of the time.
+    """
+    schema = features.arrow_schema
+    for column in set(ARRAYS).intersection(schema.names):
+        values = pa.field("item", schema.field(column).type.value_type.value_type, nullable=False)
+        field = pa.field(column, pa.list_(pa.list_(values)))
+        schema = schema.set(schema.get_field_index(column), field)
+    return schema
+
+
 def table(columns: dict[str, Any], features: Features) -> pa.Table:
     """A table of exactly these features, in their order and types, which its metadata declares."""
-    schema = features.arrow_schema
+    schema = stored(features)
     arrays = [
         column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column, field.type)
         for column, field in ((columns[field.name], field) for field in schema)
     ]
     plain = pa.table(dict(zip(schema.names, arrays, strict=True)))
+    for column in set(ARRAYS).intersection(schema.names):
+        # Arrow would write anything for it.
+        if any(lists.values.values.null_count for lists in plain[column].chunks):
+            raise ValueError(f"a value of {column} is null")
     return plain.cast(schema.remove_metadata()).replace_schema_metadata(schema.metadata)

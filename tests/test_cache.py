@@ -32,6 +32,7 @@ from datasets import Features, load_dataset
 from builders.builder import WRITERS
 from builders.errors import CorpusError
 from builders.release import replace_file
+from builders.schema import RECORDS, stored, table
 from tests.conftest import REPOSITORY, run_python
 from wingert2026 import Wingert2026
 from wingert2026.synthetic import archives, write_archive
@@ -592,11 +593,19 @@ def test_the_same_release_gives_the_same_bytes(
     assert there == here
 
 
+@pytest.mark.parametrize("array", [[[1.0, None]], [[1.0], [None]]])
+def test_an_array_with_a_value_that_is_null_is_refused(array: list[list[float | None]]) -> None:
+    features = Features({"response": RECORDS["response"]})
+    with pytest.raises(ValueError, match="a value of response is null"):
+        table({"response": [[[2.0]], array]}, features)
+    assert table({"response": [[[2.0]], None, []]}, features)["response"].null_count == 1
+
+
 def test_a_shard_is_zstd_and_declares_its_features(home: Path) -> None:
     for path, content in open_all(fsspec.filesystem("corpus")).items():
         file = pq.ParquetFile(io.BytesIO(content))
         declared = json.loads(file.schema_arrow.metadata[b"huggingface"])["info"]["features"]
-        assert Features.from_dict(declared).arrow_schema.equals(file.schema_arrow), path
+        assert stored(Features.from_dict(declared)).equals(file.schema_arrow), path
         for group in range(file.num_row_groups):
             columns = file.metadata.row_group(group)
             used = {columns.column(i).compression for i in range(columns.num_columns)}
