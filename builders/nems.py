@@ -17,7 +17,8 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -34,6 +35,8 @@ from builders.release import Archive
 
 #: Bytes of a JSON or epochs file, and of an HDF5 file; published ones have at most 1 MB and 0.2 GB.
 LARGEST_SIDECAR, LARGEST_H5 = 16 << 20, 1 << 30
+#: Threads that inflate and bin the spike times of a recording.
+INFLATING = 2
 #: Rows of an epochs file.
 MAX_EPOCHS = 100_000
 # The spelling of a signal's type has changed with the package's name; its end has not.
@@ -106,25 +109,45 @@ class Signal:
         str, (n,) float64
             Seconds from the start of the recording; empty for a silent cell.
         """
-        self._expect("PointProcess")
-        with self._h5() as file:
-            # None is kept open: each has a cache of its own.
-            shapes = {cell: dataset(file, cell).shape for cell in self.channels}
-            for cell, shape in shapes.items():
-                if len(shape) != 1:
-                    raise ValueError(f"the spike times of {cell} have shape {shape}")
-            if sum(size for (size,) in shapes.values()) > MAX_VALUES:
-                raise ValueError(f"more than {MAX_VALUES} spike times in all")
-            for cell in self.channels:
-                yield cell, line_of_values(file[cell]).astype(np.float64, copy=False)
+        for cell, packed in zip(self.channels, self._packed(), strict=True):
+            yield cell, self._unpacked(packed)
 
     def bins(self) -> Iterator[tuple[str, NDArray[np.int32]]]:
         """Name and ascending bins of each cell's spikes, up to the end of the recording."""
-        for cell, times in self.spike_times():
-            try:
-                yield cell, spike_bins(times, self.fs, self.n_bins)
-            except ValueError as error:
-                raise broken(self.archive, self.member, f"cell {cell}: {error}") from error
+        packed = list(self._packed())
+        with ThreadPoolExecutor(INFLATING) as threads:
+            yield from zip(
+                self.channels, threads.map(self._binned, self.channels, packed), strict=True
+            )
+
+    def _packed(self) -> Iterator[Callable[[], NDArray[Any]]]:
+        """The spike times of each cell, in the order of `channels`, not yet inflated."""
+        self._expect("PointProcess")
+        with self._h5() as file:
+            values, packed = 0, 0
+            for cell in self.channels:
+                # None is kept open: each has a cache of its own.
+                found = dataset(file, cell)
+                if len(found.shape) != 1:
+                    raise ValueError(f"the spike times of {cell} have shape {found.shape}")
+                values, packed = values + len(found), packed + found.id.get_storage_size()
+            if values > MAX_VALUES:
+                raise ValueError(f"more than {MAX_VALUES} spike times in all")
+            if packed > file.id.get_filesize():  # many cells may name the same place in it
+                raise ValueError(f"{packed} bytes of spike times, more than the file has")
+            for cell in self.channels:
+                yield line_of_values(file[cell])
+
+    def _unpacked(self, packed: Callable[[], NDArray[Any]]) -> Floats:
+        with self._decoding():
+            return packed().astype(np.float64, copy=False)
+
+    def _binned(self, cell: str, packed: Callable[[], NDArray[Any]]) -> NDArray[np.int32]:
+        times = self._unpacked(packed)
+        try:
+            return spike_bins(times, self.fs, self.n_bins)
+        except ValueError as error:
+            raise broken(self.archive, self.member, f"cell {cell}: {error}") from error
 
     @property
     def stride(self) -> int:
@@ -211,11 +234,16 @@ class Signal:
 
     @contextmanager
     def _h5(self) -> Iterator[h5py.File]:
-        try:
+        with self._decoding():
             if isinstance(self.data, Raster):
                 raise ValueError(f"a CSV holds no {self.kind}")
             with h5py.File(io.BytesIO(self.data), "r") as file:
                 yield file
+
+    @contextmanager
+    def _decoding(self) -> Iterator[None]:
+        try:
+            yield
         except BAD_HDF5 as error:  # type: ignore[misc]
             raise broken(self.archive, self.member, error) from error
 
