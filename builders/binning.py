@@ -107,10 +107,14 @@ def spike_bins(times: Floats, fs: float, n_bins: int) -> NDArray[np.int32]:
     """
     if not np.isfinite(times).all():
         raise ValueError("a spike time is not a finite number")
-    bins = np.floor(times * fs)
-    bins = bins[(bins >= 0) & (bins < n_bins)].astype(np.int32)
-    bins.sort()
-    return bins
+    bins = times * fs
+    np.floor(bins, out=bins)
+    inside = (bins >= 0) & (bins < n_bins)
+    if not inside.all():
+        bins = bins[inside]
+    train = bins.astype(np.int32)
+    train.sort()
+    return train
 
 
 def ranges(starts: Ints, sizes: Ints) -> Ints:

@@ -121,22 +121,18 @@ class Signal:
             )
 
     def _packed(self) -> Iterator[Callable[[], NDArray[Any]]]:
-        """The spike times of each cell, in the order of `channels`, not yet inflated."""
+        """How to get the spike times of each cell, in the order of `channels`."""
         self._expect("PointProcess")
         with self._h5() as file:
-            values, packed = 0, 0
-            for cell in self.channels:
-                # None is kept open: each has a cache of its own.
-                found = dataset(file, cell)
-                if len(found.shape) != 1:
-                    raise ValueError(f"the spike times of {cell} have shape {found.shape}")
-                values, packed = values + len(found), packed + found.id.get_storage_size()
-            if values > MAX_VALUES:
+            # None is kept open: each has a cache of its own.
+            shapes = {cell: dataset(file, cell).shape for cell in self.channels}
+            for cell, shape in shapes.items():
+                if len(shape) != 1:
+                    raise ValueError(f"the spike times of {cell} have shape {shape}")
+            if sum(size for (size,) in shapes.values()) > MAX_VALUES:
                 raise ValueError(f"more than {MAX_VALUES} spike times in all")
-            if packed > file.id.get_filesize():  # many cells may name the same place in it
-                raise ValueError(f"{packed} bytes of spike times, more than the file has")
             for cell in self.channels:
-                yield line_of_values(file[cell])
+                yield line_of_values(file[cell], self._content)
 
     def _unpacked(self, packed: Callable[[], NDArray[Any]]) -> Floats:
         with self._decoding():
@@ -234,11 +230,14 @@ class Signal:
 
     @contextmanager
     def _h5(self) -> Iterator[h5py.File]:
-        with self._decoding():
-            if isinstance(self.data, Raster):
-                raise ValueError(f"a CSV holds no {self.kind}")
-            with h5py.File(io.BytesIO(self.data), "r") as file:
-                yield file
+        with self._decoding(), h5py.File(io.BytesIO(self._content), "r") as file:
+            yield file
+
+    @property
+    def _content(self) -> bytes:
+        if isinstance(self.data, Raster):
+            raise ValueError(f"a CSV holds no {self.kind}")
+        return self.data
 
     @contextmanager
     def _decoding(self) -> Iterator[None]:

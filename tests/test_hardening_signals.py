@@ -215,21 +215,6 @@ def test_many_spike_times_are_refused(tmp_path: Path) -> None:
     refusal(pack(tmp_path, files), RESP_H5, "spike times in all")
 
 
-def test_cells_that_share_their_spike_times_are_refused(tmp_path: Path) -> None:
-    """All at once are held in memory, packed: no more than the file has."""
-    cells = [f"{SESSION}-{i:03d}-1" for i in range(100)]
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
-        found = file.create_dataset(cells[0], data=np.arange(5000) / 7, compression="gzip")
-        for cell in cells[1:]:
-            file[cell] = found
-    files = {
-        **recording(),
-        **signal("resp", content.getvalue(), header("PointProcess", chans=cells)),
-    }
-    refusal(pack(tmp_path, files), RESP_H5, "more than the file has")
-
-
 @pytest.mark.parametrize("name", ["a/b", "/", ".", "..", "", "/etc/x", "a\0b", f"./{CELL}"])
 def test_a_cell_whose_id_is_a_path_is_refused(tmp_path: Path, name: str) -> None:
     data = h5({"a/b": [0.05], "etc/x": [0.05], CELL: [0.05]})

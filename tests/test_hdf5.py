@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from builders.hdf5 import BAD_HDF5, _is_only_gzipped, line_of_values
 
@@ -19,11 +20,16 @@ TIMES = np.linspace(0, 9, 100) ** 2
 Fill = Callable[[h5py.File], Any]
 
 
-def file_of(fill: Fill) -> h5py.File:
+def file_of(fill: Fill, **options: Any) -> h5py.File:
     content = io.BytesIO()
-    with h5py.File(content, "w") as file:
+    with h5py.File(content, "w", **options) as file:
         fill(file)
     return h5py.File(content, "r")
+
+
+def values_of(file: h5py.File) -> NDArray[Any]:
+    """The values of a file that `file_of` made."""
+    return line_of_values(file["x"], file.id.get_file_image())()
 
 
 def stored(data: Any = TIMES, **options: Any) -> Fill:
@@ -84,7 +90,7 @@ CHUNKS = {"chunks": (30,), "compression": "gzip"}
 def test_values_that_gzip_has_packed_are_those_that_hdf5_reads(fill: Fill) -> None:
     with file_of(fill) as file:
         assert _is_only_gzipped(file["x"])
-        found = line_of_values(file["x"])()
+        found = values_of(file)
         assert found.dtype == file["x"].dtype
         assert found.tobytes() == file["x"][:].tobytes()
 
@@ -106,12 +112,18 @@ def test_values_that_gzip_has_packed_are_those_that_hdf5_reads(fill: Fill) -> No
 def test_all_others_are_left_to_hdf5(fill: Fill) -> None:
     with file_of(fill) as file:
         assert not _is_only_gzipped(file["x"])
-        assert line_of_values(file["x"])().tobytes() == file["x"][:].tobytes()
+        assert values_of(file).tobytes() == file["x"][:].tobytes()
+
+
+def test_a_file_that_begins_with_something_else_is_left_to_hdf5() -> None:
+    with file_of(stored(**CHUNKS), userblock_size=512) as file:
+        assert not _is_only_gzipped(file["x"])
+        assert values_of(file).tobytes() == TIMES.tobytes()
 
 
 def test_a_chunk_that_is_not_packed_is_left_to_hdf5() -> None:
     with file_of(a_chunk_that_is_not_packed) as file:
-        assert line_of_values(file["x"])()[30:60].tolist() == TIMES[:30].tolist()
+        assert values_of(file)[30:60].tolist() == TIMES[:30].tolist()
 
 
 @given(
@@ -129,7 +141,7 @@ def test_any_line_of_values_is_the_one_that_hdf5_reads(
         data, chunks=(chunk,), maxshape=(None,), compression="gzip", compression_opts=level
     )
     with file_of(fill) as file:
-        assert line_of_values(file["x"])().tobytes() == file["x"][:].tobytes()
+        assert values_of(file).tobytes() == file["x"][:].tobytes()
 
 
 PACKED = zlib.compress(TIMES[:30].tobytes())
@@ -164,4 +176,4 @@ def test_a_damaged_chunk_is_refused(chunk: bytes, why: str | None) -> None:
         found.id.write_direct_chunk((60,), chunk)
 
     with file_of(fill) as file, pytest.raises(BAD_HDF5, match=why):
-        line_of_values(file["x"])()
+        values_of(file)
