@@ -118,12 +118,13 @@ class CorpusFileSystem(AbstractFileSystem):
         if (job := repository.jobs.get(inside)) is None:
             self.ls(path)  # raises where there is no such folder either
             return _entry(path)
-        size = UNKNOWN_SIZE
+        size, now = UNKNOWN_SIZE, repository.cache.etag(job)
         with suppress(FileNotFoundError):  # deleted this very moment
-            if file := repository.cache.find(job, inside):
+            if file := repository.cache.find(inside, now):
                 size = file.stat().st_size
-        self._check(path, repository.cache, job, etag)
-        return {**entry, "size": size, "ETag": etag or repository.cache.etag(job)}
+        if etag != now:
+            self._check(path, repository.cache, job, etag)
+        return {**entry, "size": size, "ETag": etag or now}
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """As of any file system, but a name that does not exist is an error that says so."""

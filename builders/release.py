@@ -238,11 +238,14 @@ class Release:
         folder = self.folder / directory
         found: dict[str, Archive] = {}
         if folder.is_dir():
-            paths = [path for path in folder.iterdir() if not path.name.startswith(LITTER)]
-            folders = [path for path in paths if path.is_dir()]
-            found = {f"{path.name}{suffix}": Archive(path.name + suffix, path) for path in folders}
-            packed = [path for path in paths if path.suffix == suffix]
-            found |= {path.name: Archive(path.name, path) for path in packed}
+            with os.scandir(folder) as entries:
+                kept = [entry for entry in entries if not entry.name.startswith(LITTER)]
+            folders = [entry.name for entry in kept if entry.is_dir()]
+            found = {
+                f"{name}{suffix}": Archive(f"{name}{suffix}", folder / name) for name in folders
+            }
+            packed = [entry.name for entry in kept if entry.name.endswith(suffix)]
+            found |= {name: Archive(name, folder / name) for name in packed}
         elif (outer := self.folder / f"{directory}.zip").is_file():
             found = archives_in_zip(outer, suffix)
         if not found:

@@ -150,11 +150,12 @@ class ShardCache:
         first shard is built: it then has one archive more than when it was listed.
         """
         keys = [archive.keys() for archive in job.archives()]
-        return etag in (self._etag(job, keys), self._etag(job, keys[:-1]))
+        return etag == self._etag(job, keys) or etag == self._etag(job, keys[:-1])
 
-    def find(self, job: Job, path: str) -> Path | None:
+    def find(self, path: str, etag: str) -> Path | None:
         """The shard's file, if it has been built; whether it is sound, only `shard` asks."""
-        return self._find(path, self.etag(job))
+        place = self.root / path
+        return next(place.parent.glob(f"{place.stem}.{etag}.*.parquet"), None)
 
     def shard(self, job: Job, path: str) -> Path:
         """The shard's file; built first, with all others of its job, where it is missing or spoilt.
@@ -164,7 +165,7 @@ class ShardCache:
         CorpusError
             If it cannot be built. Nothing is left behind.
         """
-        file = self.find(job, path)
+        file = self.find(path, self.etag(job))
         if file and _is_sound(file):
             return file
         return _BUILDING.submit(self._find_or_build, job, path).result()
@@ -174,7 +175,7 @@ class ShardCache:
             lock = self.root / "locks" / f"{job.name}.lock"
             lock.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(lock):
-                file = self.find(job, path)
+                file = self.find(path, self.etag(job))
                 return file if file and _is_sound(file) else self._build(job)[path]
         except OSError as error:
             raise CorpusError(
@@ -230,10 +231,6 @@ class ShardCache:
         known = sorted(key for each in keys for key in each.values())
         text = json.dumps([self._code, job.facts(), job.paths, known])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-    def _find(self, path: str, etag: str) -> Path | None:
-        place = self.root / path
-        return next(place.parent.glob(f"{place.stem}.{etag}.*.parquet"), None)
 
 
 def etag_of(file: Path) -> str:
