@@ -19,6 +19,8 @@ from builders.schema import CELL_ID, parse_cell_id
 
 #: Bytes of a table; the largest published one has 5.7 MB.
 LARGEST_TABLE = 256 << 20
+#: The columns that say which shard a cell's records are in.
+WHERE = ("cell_id", "session", "site", "area")
 #: What reading one can end in.
 BAD_TABLE = (OSError, ValueError, MemoryError, csv.Error, pa.ArrowException)
 FIX = "compare it with the published one; where they differ, download it again"
@@ -31,7 +33,7 @@ def read_cells(
     site: str,
     columns: Collection[str] | None = None,
 ) -> pa.Table:
-    """A cell list with its published columns under their names, and the parts of the cell id.
+    """A cell list with its published columns under their names, and where each cell's records are.
 
     Parameters
     ----------
@@ -43,17 +45,32 @@ def read_cells(
     Returns
     -------
     pyarrow.Table
-        In the file's order: the columns of `builders.schema.CELL_ID`, then those of `published`.
+        In the file's order: `WHERE`, then the columns of `published`. `with_ids` adds the rest of
+        the cell id.
     """
     cells = read_table(path, published, cell_id, columns and {*columns, cell_id, site, "area"})
     if None in (sites := cells[site].to_pylist()):
         cell = cells[cell_id][sites.index(None)]
         raise CorpusError("cannot read the cell list", where=path, why=f"{cell} has no {site}")
     _check_folders(path, [*sites, *(area for area in cells["area"].to_pylist() if area)])
-    parts = id_columns(cells[cell_id].to_pylist())
-    parts |= {"site": cells[site], "area": cells["area"]}
-    found = dict(zip(cells.column_names, cells, strict=True))
-    return pa.table({**{name: parts[name] for name in CELL_ID}, **found})
+    ids = cells[cell_id].to_pylist()
+    where = {
+        "cell_id": cells[cell_id],
+        "session": pa.array([cell.partition("-")[0] for cell in ids], pa.string()),
+        "site": cells[site],
+        "area": cells["area"],
+    }
+    return pa.table(where | dict(zip(cells.column_names, cells, strict=True)))
+
+
+def with_ids(cells: pa.Table) -> pa.Table:
+    """Cells that have at least `WHERE`, with all columns of `builders.schema.CELL_ID`, these first.
+
+    It takes 2 us a cell, which a listing of all sessions can do without.
+    """
+    columns = dict(zip(cells.column_names, cells, strict=True))
+    columns |= id_columns(cells["cell_id"].to_pylist())
+    return pa.table({name: columns[name] for name in {**CELL_ID, **columns}})
 
 
 def id_columns(ids: list[str]) -> dict[str, pa.Array]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features
 
+from builders.cells import with_ids
 from builders.nems import Signal
 from builders.records import presented, record_tables, stimulus_tables
 from builders.release import Archive, Release
@@ -26,7 +27,7 @@ def cells_job(read: Callable[[], pa.Table], features: Features, facts: Callable[
     """``cells.parquet``: the cell list, which `facts` stand for; needs no archive."""
 
     def tables() -> Iterator[tuple[str, pa.Table]]:
-        cells = read()
+        cells = with_ids(read())
         yield "cells.parquet", table(dict(zip(cells.column_names, cells, strict=True)), features)
 
     return Job("cells", ("cells.parquet",), features, list, facts, tables)
@@ -56,7 +57,8 @@ class SessionJobs:
     places : mapping
         `places` of the cell list.
     cells : pyarrow.Table
-        The cell list, or its rows of this session: the columns of records that describe a cell.
+        The cell list, or its rows of this session: `builders.cells.WHERE`, and the columns of
+        records that say more of a cell.
     """
 
     release: Release
@@ -68,7 +70,7 @@ class SessionJobs:
     @cached_property
     def described(self) -> pa.Table:
         """The session's cells, in the list's order."""
-        return self.cells.filter(pc.equal(self.cells["session"], self.session))
+        return with_ids(self.cells.filter(pc.equal(self.cells["session"], self.session)))
 
     def records(self, features: Features) -> Job:
         """``data/<area>/<site>/<subset>.parquet``, from the signal ``resp``."""

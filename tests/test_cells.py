@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.cells import read_cells
+from builders.cells import WHERE, read_cells, with_ids
 from builders.errors import CorpusError
 from builders.schema import CELL_ID, parse_cell_id
 from wingert2026.builder import PUBLISHED, TEXT
@@ -40,7 +40,7 @@ UNLABELLED = ("PRN011b-090-1", "PRN011b-131-2")
 
 
 def read(path: Path) -> pa.Table:
-    return read_cells(path, PUBLISHED, cell_id="cellid", site="siteid")
+    return with_ids(read_cells(path, PUBLISHED, cell_id="cellid", site="siteid"))
 
 
 @pytest.fixture(scope="module")
@@ -161,8 +161,9 @@ def test_unlabelled_cells_have_nulls(rows: Rows) -> None:
 
 def test_only_the_columns_asked_for_are_read() -> None:
     table = read_cells(LIST, {"siteid": TEXT, "area": TEXT, "cellid": TEXT}, "cellid", "siteid")
-    assert table.column_names == [*CELL_ID, "siteid", "cellid"]
+    assert table.column_names == [*WHERE, "siteid", "cellid"]
     assert table["site"].to_pylist() == list(SITES.values())
+    assert with_ids(table).column_names == [*CELL_ID, "siteid", "cellid"]
 
 
 # What is refused

@@ -18,7 +18,7 @@ from datasets import Features, List, Value
 
 from builders import schema
 from builders.builder import CorpusBuilder, CorpusConfig, Scale, merge_globs, record_globs
-from builders.cells import read_cells
+from builders.cells import WHERE, read_cells
 from builders.jobs import UNLABELED, SessionJobs, cells_job, places
 from builders.release import FINGERPRINT, Release, digest
 from builders.schema import CELL_ID, SUBSETS
@@ -137,7 +137,7 @@ class Wingert2026(CorpusBuilder):
         key = cache(lambda: digest(release.file("cell_list.csv"), FINGERPRINT))
         jobs = [cells_job(lambda: read_list(release), CELLS, key)]
         # Half of the time would go to the waveforms.
-        cells = read_list(release, OF_CELL).select([*CELL_ID, *OF_CELL])
+        cells = read_list(release, OF_CELL).select([*WHERE, *OF_CELL])
         of_sessions = places(cells)
         for name in of_sessions:
             session = SessionJobs(release, "recordings", name, of_sessions, cells)
@@ -150,6 +150,6 @@ def _sound(name: str) -> tuple[str, float]:
 
 
 def read_list(release: Release, columns: tuple[str, ...] | None = None) -> pa.Table:
-    """The cells of ``cell_list.csv``: the parts of their ids, and all published columns or some."""
+    """The cells of ``cell_list.csv``: where they are, and all published columns or some."""
     path = release.file("cell_list.csv")
     return read_cells(path, PUBLISHED, cell_id="cellid", site="siteid", columns=columns)
