@@ -26,9 +26,10 @@ UNLABELED = "unlabeled"
 def cells_job(read: Callable[[], pa.Table], features: Features, facts: Callable[[], str]) -> Job:
     """``cells.parquet``: the cell list, which `facts` stand for; needs no archive."""
 
-    def tables() -> Iterator[tuple[str, pa.Table]]:
+    def tables() -> dict[str, list[pa.Table]]:
         cells = with_ids(read())
-        yield "cells.parquet", table(dict(zip(cells.column_names, cells, strict=True)), features)
+        columns = dict(zip(cells.column_names, cells, strict=True))
+        return {"cells.parquet": [table(columns, features)]}
 
     return Job("cells", ("cells.parquet",), features, list, facts, tables)
 
@@ -80,7 +81,7 @@ class SessionJobs:
             for subset in SUBSETS
         }
 
-        def tables() -> Iterator[tuple[str, pa.Table]]:
+        def tables() -> dict[str, Iterator[pa.Table]]:
             response = self._signal("resp")
             line = response.line()
             response = replace(response, data=b"")  # up to 31 MB
@@ -96,14 +97,7 @@ class SessionJobs:
                     response, line, cells, channels, stimuli, self._columns, features
                 )
 
-            # In turns: two shards are packed in the time of one.
-            streams = {path: of_shard(*of) for path, of in shards.items()}
-            while streams:
-                for path, stream in list(streams.items()):
-                    if (rows := next(stream, None)) is None:
-                        del streams[path]
-                    else:
-                        yield path, rows
+            return {path: of_shard(*of) for path, of in shards.items()}
 
         facts = cache(lambda: json.dumps(self.described.to_pylist()))
         name = f"{self.session}-records"
@@ -117,15 +111,16 @@ class SessionJobs:
             for part in range(of)
         }
 
-        def tables() -> Iterator[tuple[str, pa.Table]]:
+        def tables() -> dict[str, Iterator[pa.Table]]:
             stimulus = self._signal("stim")
-            for path, (subset, part) in shards.items():
-                names = of_subset(presented(stimulus), subset)
-                start, stop = (len(names) * i // parts[subset] for i in (part, part + 1))
-                for row in stimulus_tables(
-                    stimulus, names[start:stop], self._columns, bands, features
-                ):
-                    yield path, row
+            names = presented(stimulus)
+
+            def of_shard(subset: str, part: int) -> Iterator[pa.Table]:
+                some = of_subset(names, subset)
+                start, stop = (len(some) * i // parts[subset] for i in (part, part + 1))
+                return stimulus_tables(stimulus, some[start:stop], self._columns, bands, features)
+
+            return {path: of_shard(*of) for path, of in shards.items()}
 
         name = f"{self.session}-stimuli"
         return Job(name, tuple(shards), features, self._archives, str, tables)

@@ -18,7 +18,6 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -32,16 +31,18 @@ from builders.hdf5 import BAD_HDF5, MAX_VALUES, dataset, line_of_values
 from builders.members import BLOCK, broken, members, reading
 from builders.raster import Raster
 from builders.release import Archive
+from builders.threads import Threads
 
 #: Bytes of a JSON or epochs file, and of an HDF5 file; published ones have at most 1 MB and 0.2 GB.
 LARGEST_SIDECAR, LARGEST_H5 = 16 << 20, 1 << 30
-#: Threads that inflate and bin the spike times of a recording.
-INFLATING = 2
 #: Rows of an epochs file.
 MAX_EPOCHS = 100_000
 # The spelling of a signal's type has changed with the package's name; its end has not.
 SIGNAL_TYPES = ("PointProcess", "TiledSignal", "RasterizedSignal")
 DATA_FILES, SIDECARS = ("h5", "csv"), ("json", "epoch.csv")
+
+# They inflate and bin the spike times of a recording.
+_INFLATING = Threads(2)
 
 
 @dataclass
@@ -115,10 +116,8 @@ class Signal:
     def bins(self) -> Iterator[tuple[str, NDArray[np.int32]]]:
         """Name and ascending bins of each cell's spikes, up to the end of the recording."""
         packed = list(self._packed())
-        with ThreadPoolExecutor(INFLATING) as threads:
-            yield from zip(
-                self.channels, threads.map(self._binned, self.channels, packed), strict=True
-            )
+        trains = _INFLATING.map(self._binned, self.channels, packed)
+        yield from zip(self.channels, trains, strict=True)
 
     def _packed(self) -> Iterator[Callable[[], NDArray[Any]]]:
         """How to get the spike times of each cell, in the order of `channels`."""

@@ -10,17 +10,12 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-import os
 import re
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import wait
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,8 +26,7 @@ from filelock import FileLock
 from builders.errors import CorpusError
 from builders.release import Archive, digest, home
 from builders.schema import ARRAYS, ROW_GROUP_BYTES, stored
-
-T = TypeVar("T")
+from builders.threads import Threads
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,99}")
 #: Digits of the checksum in a shard's name.
@@ -41,31 +35,6 @@ SPECTROGRAM = "spectrogram.list.element.list.element"
 #: After how many bytes of tables the memory they took is given back. It is not after each build,
 #: since it takes a load of one site some 15 % longer to ask for the same memory again.
 GIVEN_BACK = 128 << 20
-
-
-class _Threads:
-    """A few threads of a process, and no queue: who submits waits until one is free."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._renew()
-        if hasattr(os, "register_at_fork"):  # a forked process has no copy of the threads
-            os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self._executor = ThreadPoolExecutor(self._count, thread_name_prefix="builders")
-        self._free = threading.Semaphore(self._count)
-
-    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
-        free = self._free
-        free.acquire()
-        try:
-            future = self._executor.submit(function, *arguments)
-        except RuntimeError:  # the interpreter is shutting down
-            free.release()
-            raise
-        future.add_done_callback(lambda _: free.release())
-        return future
 
 
 def _give_memory_back() -> None:
@@ -80,9 +49,11 @@ _CHECKED: dict[Path, tuple[int, int, int]] = {}
 # `datasets` opens shards in 16 threads at once. Sixteen recordings in memory would be no help to
 # anyone, and even one after the other they leave sixteen fragmented heaps behind. Of two, one is
 # read while the other is written.
-_BUILDING = _Threads(2)
-# While row groups are packed and written, the next are made.
-_WRITING = _Threads(2)
+_BUILDING = Threads(2)
+# Two shards are written at once, and each row group is made by the thread that writes it: it takes
+# the memory that the last one has just left.
+_WRITING = Threads(2)
+_BESIDE = Threads(2)  # one for each of those that build
 
 
 @dataclass(frozen=True)
@@ -102,8 +73,8 @@ class Job:
     facts : callable
         Whatever else decides what is written, as a text.
     tables : callable
-        Yields (path, table): the rows of each shard in their order. Where shards take turns, one is
-        written while the other is made.
+        Reads what all shards need, and gives the rows of each, in their order, as tables that are
+        made when they are asked for. Two shards are asked at once, by two threads.
     """
 
     name: str
@@ -111,7 +82,7 @@ class Job:
     features: Features
     archives: Callable[[], Sequence[Archive]]
     facts: Callable[[], str]
-    tables: Callable[[], Iterator[tuple[str, pa.Table]]]
+    tables: Callable[[], Mapping[str, Iterable[pa.Table]]]
 
     def __post_init__(self) -> None:
         for path in self.paths:
@@ -194,27 +165,14 @@ class ShardCache:
         for partial in partials.values():
             partial.parent.mkdir(parents=True, exist_ok=True)
             partial.unlink(missing_ok=True)
-        # While the first of the archives is inflated.
-        fingerprints = _WRITING.submit(lambda: [each.fingerprints() for each in archives])
         try:
-            tables = tqdm(
-                job.tables(), desc=f"Building {job.name}", unit=" tables", leave=False, delay=2
-            )
-            with ExitStack() as stack:
-                writers = {
-                    path: stack.enter_context(_Writer(partial, job.features))
-                    for path, partial in partials.items()
-                }
-                for path, of_shard in groupby(tables, key=itemgetter(0)):
-                    for _, table in of_shard:
-                        writers[path].append(table)
-                        self._built_bytes += table.nbytes
-                    writers[path].flush()
+            # While the first of the archives is inflated.
+            fingerprints = _BESIDE.submit(lambda: [each.fingerprints() for each in archives])
+            checksums = self._write(job, partials)
             for archive, seen, found in zip(archives, keys, fingerprints.result(), strict=True):
                 archive.confirm(seen, found)
             for path, partial in partials.items():
-                sha256 = digest(partial, "sha256")[:SHA256_DIGITS]
-                final = finals[path] = partial.with_suffix(f".{sha256}.parquet")
+                final = finals[path] = partial.with_suffix(f".{checksums[path]}.parquet")
                 partial.replace(final)
                 for other in final.parent.glob(f"{Path(path).stem}.*"):
                     if other != final:  # of another version of the archive or the code, or a ruin
@@ -226,6 +184,27 @@ class ShardCache:
                 self._built_bytes = 0
                 _give_memory_back()
         return finals
+
+    def _write(self, job: Job, files: dict[str, Path]) -> dict[str, str]:
+        """Write the shards, and give their checksums."""
+
+        def write(tables: Iterable[pa.Table], file: Path) -> str:
+            with _Writer(file, job.features) as writer:
+                for table in tables:
+                    writer.append(table)
+                    self._built_bytes += table.nbytes
+                    del table  # before the next is made
+                    progress.update()
+            return digest(file, "sha256")[:SHA256_DIGITS]
+
+        with tqdm(desc=f"Building {job.name}", unit=" tables", leave=False, delay=2) as progress:
+            tables, written = job.tables(), {}
+            try:
+                for path, file in files.items():
+                    written[path] = _WRITING.submit(write, tables[path], file)
+            finally:
+                wait(written.values())
+        return {path: future.result() for path, future in written.items()}
 
     def _etag(self, job: Job, keys: list[dict[Path, str]]) -> str:
         known = sorted(key for each in keys for key in each.values())
@@ -283,18 +262,13 @@ class _Writer:
         )
         self._pending: list[pa.Table] = []
         self._bytes = 0
-        self._written: Future[None] | None = None
 
     def __enter__(self) -> _Writer:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         try:
-            self.flush()
-            self._wait()
+            self._flush()
         finally:
             self._writer.close()
 
@@ -303,16 +277,10 @@ class _Writer:
             self._pending.append(table)
             self._bytes += table.nbytes
         if self._bytes + table.nbytes > ROW_GROUP_BYTES:  # another one would be too much
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        """Hand what has been gathered to the writing threads."""
+    def _flush(self) -> None:
         if self._pending:
-            self._wait()
             whole = pa.concat_tables(self._pending)
-            self._written = _WRITING.submit(self._writer.write_table, whole, len(whole))
+            self._writer.write_table(whole, len(whole))
         self._pending, self._bytes = [], 0
-
-    def _wait(self) -> None:
-        if self._written:
-            self._written.result()

@@ -70,7 +70,7 @@ def _job(
         start, stop = (len(every) * i // parts for i in (part, part + 1))
         return every[start:stop]
 
-    def tables() -> Iterator[tuple[str, pa.Table]]:
+    def rows() -> Iterator[pa.Table]:
         find = sounds()
         for file in files():
             found = find(file.name[: -len(".wav")].lower())
@@ -83,10 +83,10 @@ def _job(
                     "audio": [{"bytes": content, "path": file.name}],
                     "onset_ms": [onset_ms],
                 }
-                yield path, table(columns, WAVEFORMS)
+                yield table(columns, WAVEFORMS)
 
     name = f"waveforms-{part}"
-    return Job(name, (path,), WAVEFORMS, lambda: [*files(), *others()], str, tables)
+    return Job(name, (path,), WAVEFORMS, lambda: [*files(), *others()], str, lambda: {path: rows()})
 
 
 def _checked(file: Archive) -> bytes:

@@ -56,7 +56,7 @@ def _est_job(area: Area) -> Job:
     """All sites' estimation records, in one pass over the population recording."""
     shards = {site: f"data/{area.name}/{site}/est.parquet" for site in area.sites}
 
-    def tables() -> Iterator[tuple[str, pa.Table]]:
+    def tables() -> dict[str, Iterator[pa.Table]]:
         response = area.signal("resp", data=True)
         if bin_width(response) != 1:
             raise broken(response.archive, response.member, f"fs is {response.fs:g}, expected 100")
@@ -77,9 +77,10 @@ def _est_job(area: Area) -> Job:
             if (missing.any(axis=1) & ~missing.all(axis=1)).any():
                 partial[stim] = missing
         _check_partial(area, partial)
-        for site, path in shards.items():
-            for of_site in spool.tables(site, cells[site], _columns, RECORDS):
-                yield path, of_site
+        return {
+            path: spool.tables(site, cells[site], _columns, RECORDS)
+            for site, path in shards.items()
+        }
 
     facts = cache(lambda: json.dumps(area.listed.select(list(PUBLISHED)).to_pylist()))
     paths = tuple(shards.values())
@@ -108,7 +109,7 @@ def _val_job(area: Area, site: str) -> Job:
     """A site's validation records, from its own recording."""
     path = f"data/{area.name}/{site}/val.parquet"
 
-    def tables() -> Iterator[tuple[str, pa.Table]]:
+    def tables() -> dict[str, Iterator[pa.Table]]:
         response = area.site_response(site, data=("resp",))
         cells = area.of_site(site)
         found = match_cells(cells["cell_id"].to_pylist(), response.channels)
@@ -116,8 +117,7 @@ def _val_job(area: Area, site: str) -> Job:
         channels = [found[cell][0] for cell in held["cell_id"].to_pylist()]
         stimuli = of_subset(response.stimuli(), "val")
         line = response.line()
-        for of_site in record_tables(response, line, held, channels, stimuli, _columns, RECORDS):
-            yield path, of_site
+        return {path: record_tables(response, line, held, channels, stimuli, _columns, RECORDS)}
 
     def archives() -> list[Archive]:
         return [area.archive(), *candidates(area.site_archives(), site, area.sites)]
@@ -141,7 +141,7 @@ def _cells_job(areas: list[Area]) -> Job:
     others = Features.from_arrow_schema(pa.schema(types.items()))
     features = Features({**CELL_ID, **AUDITORY, **MATCH, **others})
 
-    def tables() -> Iterator[tuple[str, pa.Table]]:
+    def of_areas() -> Iterator[pa.Table]:
         for area, listed in zip(areas, published, strict=True):
             cells, matches = area.cells(), area.matches()
             how = [matches.get(cell, (None, None))[1] for cell in cells["cell_id"].to_pylist()]
@@ -150,19 +150,22 @@ def _cells_job(areas: list[Area]) -> Job:
             columns |= {name: [None] * len(cells) for name in names}
             columns |= {name: rows[name].cast(types[name]) for name in rows.column_names}
             columns |= {"has_val": [match is not None for match in how], "val_match": how}
-            yield "cells.parquet", table(columns, features)
+            yield table(columns, features)
 
     def archives() -> list[Archive]:
         return [archive for area in areas for archive in (area.archive(), *area.site_archives())]
 
     facts = cache(lambda: json.dumps([area.texts.to_pylist() for area in areas]))
-    return Job("cells", ("cells.parquet",), features, archives, facts, tables)
+    path = "cells.parquet"
+    return Job("cells", (path,), features, archives, facts, lambda: {path: of_areas()})
 
 
 def _stimuli_job(areas: list[Area]) -> Job:
     """Each sound once, from the first population that has it."""
 
-    def tables() -> Iterator[tuple[str, pa.Table]]:
+    shards = {subset: f"stimuli/{subset}.parquet" for subset in SUBSETS}
+
+    def tables() -> dict[str, list[pa.Table]]:
         rows: dict[str, pa.Table] = {}
         for area in areas:
             stimulus = area.signal("stim", data=True)
@@ -183,14 +186,15 @@ def _stimuli_job(areas: list[Area]) -> Job:
                     "n_trials": [len(epochs.trials(stim).onsets) if epochs else 0],
                 }
                 rows[stim] = table(columns, STIMULI)
-        for stim in sorted(rows):
-            yield f"stimuli/{subset_of(stim)}.parquet", rows[stim]
+        return {
+            path: [rows[stim] for stim in of_subset(sorted(rows), subset)]
+            for subset, path in shards.items()
+        }
 
     def archives() -> list[Archive]:
         return [archive for area in areas for archive in (area.archive(), *area.site_archives())]
 
-    paths = tuple(f"stimuli/{subset}.parquet" for subset in SUBSETS)
-    return Job("stimuli", paths, STIMULI, archives, str, tables)
+    return Job("stimuli", tuple(shards.values()), STIMULI, archives, str, tables)
 
 
 def _sounds(areas: list[Area]) -> Sounds:

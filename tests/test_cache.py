@@ -16,7 +16,7 @@ import sys
 import tarfile
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 import fsspec
 import h5py
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Features, load_dataset
@@ -33,6 +34,7 @@ from builders.builder import WRITERS
 from builders.errors import CorpusError
 from builders.release import replace_file
 from builders.schema import RECORDS, stored, table
+from builders.shards import Job, ShardCache
 from tests.conftest import REPOSITORY, run_python
 from wingert2026 import Wingert2026
 from wingert2026.synthetic import archives, write_archive
@@ -591,6 +593,27 @@ def test_the_same_release_gives_the_same_bytes(
     filesystem = fsspec.filesystem("corpus")
     here = {path: hashlib.sha256(filesystem.cat_file(path)).hexdigest() for path in there}
     assert there == here
+
+
+def test_a_shard_that_cannot_be_made_is_an_error_when_the_others_are_done(own_home: Path) -> None:
+    """Two are written at once; none may come into being after its build has been given up."""
+    features, paths = Features({"onsets": RECORDS["onsets"]}), ("a.parquet", "b.parquet")
+    finished = []
+
+    def broken() -> Iterator[pa.Table]:
+        yield table({"onsets": [[1.0]]}, features)
+        raise CorpusError("a planted fault")
+
+    def slow() -> Iterator[pa.Table]:
+        time.sleep(0.3)
+        yield table({"onsets": [[1.0]]}, features)
+        finished.append("slow")
+
+    job = Job("two", paths, features, list, str, lambda: {paths[0]: broken(), paths[1]: slow()})
+    with pytest.raises(CorpusError, match="a planted fault"):
+        ShardCache("two", "code").shard(job, paths[1])
+    assert finished == ["slow"]
+    assert not shards(own_home)
 
 
 @pytest.mark.parametrize("array", [[[1.0, None]], [[1.0], [None]]])

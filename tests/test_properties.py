@@ -269,9 +269,7 @@ def as_table(records: list[dict[str, Any]]) -> pa.Table:
 
 def through_the_cache(tables: Callable[[], Iterator[pa.Table]], features: Features) -> bytes:
     corpus = f"ragged{next(PLACES)}"
-    job = Job(
-        "ragged", ("x.parquet",), features, list, str, lambda: (("x.parquet", t) for t in tables())
-    )
+    job = Job("ragged", ("x.parquet",), features, list, str, lambda: {"x.parquet": tables()})
     return ShardCache(corpus, "code").shard(job, "x.parquet").read_bytes()
 
 

@@ -491,18 +491,21 @@ def large(hub: HubServer, own_home: Path) -> str:
 
     That is a quarter of the est stimuli of a session that has 256.
     """
-    features, generator = Features(STIMULI), np.random.default_rng(0)
+    features = Features(STIMULI)
     paths = tuple(f"stimuli/S/est-{part:05}-of-{PARTS:05}.parquet" for part in range(PARTS))
 
-    def tables() -> Iterator[tuple[str, pa.Table]]:
-        for path in paths:
-            for number in range(64):
-                noise = generator.standard_normal((32, 2200), dtype=np.float32)
-                row = {"stim_id": [f"S/{number}"], "stim": [f"{number}"], "subset": ["est"]}
-                row |= {"session": ["S"], "dt_ms": [10.0], "n_trials": [1]}
-                yield path, table({**row, "spectrogram": matrices([noise])}, features)
+    def tables(seed: int) -> Iterator[pa.Table]:
+        generator = np.random.default_rng(seed)
+        for number in range(64):
+            noise = generator.standard_normal((32, 2200), dtype=np.float32)
+            row = {"stim_id": [f"S/{number}"], "stim": [f"{number}"], "subset": ["est"]}
+            row |= {"session": ["S"], "dt_ms": [10.0], "n_trials": [1]}
+            yield table({**row, "spectrogram": matrices([noise])}, features)
 
-    job = Job("large", paths, features, lambda: [], str, tables)
+    def streams() -> dict[str, Iterator[pa.Table]]:
+        return {path: tables(part) for part, path in enumerate(paths)}
+
+    job = Job("large", paths, features, lambda: [], str, streams)
     cache, repository = ShardCache("large", ""), hub.repository("me/large")
     repository.create(private=True)
     config = {"config_name": "stimuli", "data_files": [{"split": "est", "path": "stimuli/**"}]}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import ast
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -226,11 +227,11 @@ def plant(monkeypatch: pytest.MonkeyPatch, corpus: str, path: str, change: Chang
     original = builder.jobs
 
     def spoilt(job: Job) -> Job:
-        def tables() -> Iterator[tuple[str, pa.Table]]:
-            done = False
-            for each, table in job.tables():
-                yield each, change(table) if each == path and not done else table
-                done |= each == path
+        def tables() -> Mapping[str, Iterable[pa.Table]]:
+            whole = job.tables()
+            of_shard = iter(whole[path])
+            first = (change(table) for table in islice(of_shard, 1))
+            return {**whole, path: chain(first, of_shard)}
 
         return dataclasses.replace(job, tables=tables)
 
