@@ -8,7 +8,7 @@
   Comparing its *time* with the epoch's start would lose the spikes between the left edge of the
   first bin and an onset that lies off the grid.
 * The occurrences of an epoch come in time order; one that overlaps, in bins, the last one kept is
-  dropped (touching is fine).
+  dropped (touching is fine), and so is one that has no bins.
 
 Source: the behaviour of the format's own reader (NEMS0, `nems0/signal.py` and `nems0/epoch.py`),
 except that it lets negative spike times wrap around to the end of the recording.
@@ -34,17 +34,30 @@ class Trials:
 
     Attributes
     ----------
-    onsets : (R,) float64
-        Start of each trial in the recording, in seconds, as the release states it.
+    onsets, ends : (R,) float64
+        Start and end of each trial in the recording, in seconds, as the release states them.
     first : (R,) int64
         First bin of each trial.
     n_bins : (R,) int64
         Number of bins of each trial.
+    left_out : tuple of str
+        A short sentence for each kind of occurrence that is no trial. A row that stands in the
+        table twice is no loss, and neither is an occurrence without bins.
     """
 
     onsets: Floats
+    ends: Floats
     first: Ints
     n_bins: Ints
+    left_out: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.onsets)
+
+    @property
+    def stop(self) -> int:
+        """The bin after the last one of all trials; 0 if there are none."""
+        return int((self.first + self.n_bins).max(initial=0))
 
 
 def find_trials(starts: Floats, ends: Floats, fs: float) -> Trials:
@@ -53,36 +66,50 @@ def find_trials(starts: Floats, ends: Floats, fs: float) -> Trials:
     Parameters
     ----------
     starts, ends : (n,) float64
-        Epoch bounds in seconds, in any order.
+        Epoch bounds in seconds, in any order; NaN where one is missing.
     fs : float
         Bins per second.
 
     Returns
     -------
     Trials
-        Sorted by time, without the occurrences that overlap the last one kept.
+        Sorted by time, without the occurrences that lack a bound, overlap the last one kept, or
+        have no bins.
 
     Raises
     ------
     ValueError
-        If a bound is not finite or past `MAX_BINS`, or an epoch starts before 0 or ends before it
+        If a bound is infinite or past `MAX_BINS`, or an epoch starts before 0 or ends before it
         starts.
     """
-    if not (np.isfinite(starts).all() and np.isfinite(ends).all()):
-        raise ValueError("an epoch bound is not a finite number")
+    missing = np.isnan(starts) | np.isnan(ends)
+    starts, ends = starts[~missing], ends[~missing]
     if (np.abs([starts, ends]) * fs > MAX_BINS).any():
         raise ValueError(f"an epoch bound is past bin {MAX_BINS}")
     first, stop = (np.rint(bound * fs).astype(np.int64) for bound in (starts, ends))
     if (first < 0).any() or (stop < first).any():
         raise ValueError("an epoch starts before 0 or ends before it starts")
     kept: list[int] = []
+    n_overlapping = 0
     for i in np.lexsort((ends, starts)):
+        if first[i] == stop[i]:
+            continue
         if not kept or first[i] >= stop[kept[-1]]:
             kept.append(int(i))
-    return Trials(starts[kept], first[kept], (stop - first)[kept])
+        elif (first[i], stop[i]) != (first[kept[-1]], stop[kept[-1]]):
+            n_overlapping += 1
+    left_out = [
+        f"{n} {'occurrence' if n == 1 else 'occurrences'} left out: {why}"
+        for n, why in (
+            (int(missing.sum()), "without a start or an end"),
+            (n_overlapping, "overlapping the one before"),
+        )
+        if n
+    ]
+    return Trials(starts[kept], ends[kept], first[kept], (stop - first)[kept], tuple(left_out))
 
 
-def spike_bins(times: Floats, fs: float, n_bins: int) -> NDArray[np.int32]:
+def spike_bins(times: Floats, fs: float, n_bins: int) -> Ints:
     """The bins of a cell's spikes.
 
     Parameters
@@ -92,12 +119,11 @@ def spike_bins(times: Floats, fs: float, n_bins: int) -> NDArray[np.int32]:
     fs : float
         Bins per second.
     n_bins : int
-        Length of the recording in bins, `MAX_BINS` at most; spikes outside ``[0, n_bins)`` are
-        dropped.
+        Spikes outside the bins ``[0, n_bins)`` are dropped.
 
     Returns
     -------
-    (m,) int32
+    (m,) int64
         Ascending; a bin stands once for each of its spikes.
 
     Raises
@@ -112,8 +138,9 @@ def spike_bins(times: Floats, fs: float, n_bins: int) -> NDArray[np.int32]:
     inside = (bins >= 0) & (bins < n_bins)
     if not inside.all():
         bins = bins[inside]
-    train = bins.astype(np.int32)
-    train.sort()
+    train = bins.astype(np.int64)
+    if (train[1:] < train[:-1]).any():  # mostly they are in order, and sorting takes longer
+        train.sort()
     return train
 
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 #: The modules that decide on the content of a shard.
 WRITERS = (
-    *("binning", "cells", "hdf5", "jobs", "members", "nems", "raster", "records", "schema"),
-    *("sessions", "shards", "threads", "waveforms"),
+    *("binning", "cells", "epochs", "excluded", "hdf5", "jobs", "members", "nems", "notes"),
+    *("raster", "records", "schema", "sessions", "shards", "spectrograms", "spikes", "spool"),
+    *("texts", "threads", "waveforms"),
 )
 
 Scale = Literal["mini", "full"]

@@ -1,9 +1,11 @@
-"""The one error of the catalogue, and how its messages are built."""
+"""The errors and the warning of the catalogue, and how their messages are built."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 
 class CorpusError(RuntimeError):
@@ -36,6 +38,57 @@ class CorpusError(RuntimeError):
         super().__init__(
             "\n".join([what, *(f"  {label} {text}" for label, text in parts if str(text))])
         )
+
+
+class RecordingError(CorpusError):
+    """Something in a recording cannot be read, or can be read in more than one way.
+
+    Parameters
+    ----------
+    what : str
+    where, why : object
+        As of `CorpusError`.
+    unit : str
+        The part of the corpus that is spoiled, as `builders exclude` knows it: a session, a cell
+        id, a ``stim_id``.
+    corpus : str
+        The corpus; it is known where shards are written, and not where recordings are read.
+    is_published : bool
+        Whether the checksum of the file is the published one: then it is no use to fetch it again.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = "",
+        why: object = "",
+        unit: str = "",
+        corpus: str = "",
+        is_published: bool = False,
+    ) -> None:
+        fix = "compare the archive with the published one; where they differ, download it again"
+        if is_published:
+            fix = "the file is as published, its checksum agrees: please tell its authors"
+        if corpus and unit:
+            fix += f'; to go on without it: builders exclude {corpus} {unit} --because "..."'
+        super().__init__(what, where=where, why=why, fix=fix)
+        self._fields: dict[str, Any] = {
+            **{"what": what, "where": str(where), "why": str(why)},
+            **{"unit": unit, "corpus": corpus, "is_published": is_published},
+        }
+
+    def of(self, corpus: str, session: str) -> RecordingError:
+        """The same error, which says how to leave out what it is about."""
+        unit = self._fields["unit"] or session
+        return RecordingError(**{**self._fields, "corpus": corpus, "unit": unit})
+
+    def __reduce__(self) -> Any:
+        return partial(RecordingError, **self._fields), ()
+
+
+class CorpusWarning(UserWarning):
+    """What a user of the data should know, and need not act upon."""
 
 
 def unknown(kind: str, name: str, valid: Iterable[str], *, where: object = "") -> CorpusError:

@@ -68,7 +68,7 @@ def dataset(file: h5py.File, name: str, kinds: str = "fiu") -> h5py.Dataset:
 
 
 def line_of_values(found: h5py.Dataset, content: bytes) -> Callable[[], NDArray[Any]]:
-    """How to get the values of a `dataset` that has one axis, as HDF5 reads them.
+    """How to get the values of a `dataset`, as one axis, as HDF5 reads them.
 
     What gzip alone has packed, ISA-L inflates where it lies in the file, in two thirds of the time
     that HDF5 takes. It verifies each chunk's checksum, too. HDF5 lets one thread in at a time; the
@@ -93,7 +93,7 @@ def line_of_values(found: h5py.Dataset, content: bytes) -> Callable[[], NDArray[
         if not any(chunk.filter_mask for chunk in chunks):  # the filters that were left out
             places = [(chunk.byte_offset, chunk.size) for chunk in chunks]
             return partial(_inflated, content, places, step, found.dtype, length)
-    values = np.asarray(found)
+    values = np.asarray(found).reshape(-1)
     return lambda: values
 
 
@@ -112,6 +112,8 @@ def _inflated(
 
 def _is_only_gzipped(found: h5py.Dataset) -> bool:
     """Whether all values are there, packed by gzip and nothing else, and laid out as in numpy."""
+    if found.ndim != 1:
+        return False
     filters = found.id.get_create_plist()
     if filters.get_nfilters() != 1 or filters.get_filter(0)[0] != h5py.h5z.FILTER_DEFLATE:
         return False

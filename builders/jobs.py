@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features
 
 from builders.cells import with_ids
-from builders.nems import Signal
-from builders.records import presented, record_tables, stimulus_tables
+from builders.excluded import of_session, read_excluded
+from builders.nems import Signal, read_signals
+from builders.notes import Note, Notes
+from builders.records import record_tables
 from builders.release import Archive, Release
 from builders.schema import SUBSETS, of_subset, subset_of, table
-from builders.sessions import candidates, read_session
+from builders.sessions import candidates, no_archive, read_session
 from builders.shards import Job
+from builders.spectrograms import Spectrograms
+from builders.spikes import Spikes
 
 #: The area folder of cells whose area is not stated.
 UNLABELED = "unlabeled"
@@ -26,7 +30,7 @@ UNLABELED = "unlabeled"
 def cells_job(read: Callable[[], pa.Table], features: Features, facts: Callable[[], str]) -> Job:
     """``cells.parquet``: the cell list, which `facts` stand for; needs no archive."""
 
-    def tables() -> dict[str, list[pa.Table]]:
+    def tables(_: Notes) -> dict[str, list[pa.Table]]:
         cells = with_ids(read())
         columns = dict(zip(cells.column_names, cells, strict=True))
         return {"cells.parquet": [table(columns, features)]}
@@ -73,6 +77,11 @@ class SessionJobs:
         """The session's cells, in the list's order."""
         return with_ids(self.cells.filter(pc.equal(self.cells["session"], self.session)))
 
+    @cached_property
+    def excluded(self) -> dict[str, str]:
+        """What the user leaves out of the session."""
+        return of_session(read_excluded(self.release.corpus), self.session)
+
     def records(self, features: Features) -> Job:
         """``data/<area>/<site>/<subset>.parquet``, from the signal ``resp``."""
         shards = {
@@ -81,27 +90,44 @@ class SessionJobs:
             for subset in SUBSETS
         }
 
-        def tables() -> dict[str, Iterator[pa.Table]]:
-            response = self._signal("resp")
-            line = response.line()
-            response = replace(response, data=b"")  # up to 31 MB
-            known = pc.is_in(self.described["cell_id"], pa.array(response.channels, pa.string()))
-            held = self.described.filter(known)
+        def tables(notes: Notes) -> dict[str, Iterable[pa.Table]]:
+            responses = self._signals("resp")
+            if not responses:
+                return self._without_rows(shards, notes)
+            channels = {cell: in_signals(cell, responses) for cell in self._listed()}
+            held = {cell: places for cell, places in channels.items() if places}
+            spikes = Spikes(responses, held)
+            of_cells = cell_notes(self._listed(), responses)
 
-            def of_shard(area: str, site: str, subset: str) -> Iterator[pa.Table]:
-                in_area = pc.equal(pc.fill_null(held["area"], UNLABELED), area)
-                cells = held.filter(pc.and_(in_area, pc.equal(held["site"], site)))
-                channels = cells["cell_id"].to_pylist()
-                stimuli = of_subset(response.stimuli(), subset)
-                return record_tables(
-                    response, line, cells, channels, stimuli, self._columns, features
+            def of_shard(path: str, area: str, site: str, subset: str) -> Iterator[pa.Table]:
+                add = partial(self._note, notes, path)
+                in_area = pc.equal(pc.fill_null(self.described["area"], UNLABELED), area)
+                cells = self.described.filter(
+                    pc.and_(in_area, pc.equal(self.described["site"], site))
+                )
+                names = cells["cell_id"].to_pylist()
+                for cell, text in of_cells:
+                    if cell in names or cell not in self._all:
+                        add(cell, text)
+                there = pa.array([cell in held for cell in names], pa.bool_())
+                stimuli = of_subset(spikes.stimuli(), subset)
+                for unit, why in self.excluded.items():
+                    if unit in names or unit in map(self._stim_id, stimuli):
+                        add(unit, left_out(why))
+                stimuli = [stim for stim in stimuli if self._stim_id(stim) not in self.excluded]
+                yield from record_tables(
+                    spikes, cells.filter(there), stimuli, self._columns, features, add
                 )
 
-            return {path: of_shard(*of) for path, of in shards.items()}
+            return {path: of_shard(path, *of) for path, of in shards.items()}
 
-        facts = cache(lambda: json.dumps(self.described.to_pylist()))
+        def facts() -> str:
+            cells = self.described.to_pylist()
+            return json.dumps([cells, self.excluded] if self.excluded else cells)
+
         name = f"{self.session}-records"
-        return Job(name, tuple(shards), features, self._archives, facts, tables)
+        paths = tuple(shards)
+        return Job(name, paths, features, self._archives, cache(facts), tables, self.session)
 
     def stimuli(self, features: Features, bands: int, parts: Mapping[str, int]) -> Job:
         """``stimuli/<session>/<subset>-<part>-of-<parts>.parquet``, from the signal ``stim``."""
@@ -111,28 +137,107 @@ class SessionJobs:
             for part in range(of)
         }
 
-        def tables() -> dict[str, Iterator[pa.Table]]:
-            stimulus = self._signal("stim")
-            names = presented(stimulus)
+        def tables(notes: Notes) -> dict[str, Iterable[pa.Table]]:
+            signals = self._signals("stim")
+            if not signals:
+                return self._without_rows(shards, notes)
+            spectrograms = Spectrograms(signals)
 
-            def of_shard(subset: str, part: int) -> Iterator[pa.Table]:
-                some = of_subset(names, subset)
+            def of_shard(path: str, subset: str, part: int) -> Iterator[pa.Table]:
+                add = partial(self._note, notes, path)
+                some = of_subset(spectrograms.names, subset)
                 start, stop = (len(some) * i // parts[subset] for i in (part, part + 1))
-                return stimulus_tables(stimulus, some[start:stop], self._columns, bands, features)
+                if part == 0:
+                    for stim in of_subset(spectrograms.missing(), subset):
+                        add(stim, "it was presented, but has no spectrogram")
+                    for stim in some:
+                        if why := self.excluded.get(self._stim_id(stim)):
+                            add(stim, left_out(why))
+                kept = [s for s in some[start:stop] if self._stim_id(s) not in self.excluded]
+                return spectrograms.tables(kept, self._columns, bands, features, add)
 
-            return {path: of_shard(*of) for path, of in shards.items()}
+            return {path: of_shard(path, *of) for path, of in shards.items()}
 
         name = f"{self.session}-stimuli"
-        return Job(name, tuple(shards), features, self._archives, str, tables)
+        facts = cache(lambda: json.dumps(self.excluded) if self.excluded else "")
+        paths = tuple(shards)
+        return Job(name, paths, features, self._archives, facts, tables, self.session)
+
+    def _listed(self) -> list[str]:
+        """The cells that are listed and not left out."""
+        return [cell for cell in self._all if cell not in self.excluded]
+
+    @cached_property
+    def _all(self) -> list[str]:
+        cells: list[str] = self.described["cell_id"].to_pylist()
+        return cells
+
+    def _stim_id(self, stim: str) -> str:
+        return f"{self.session}/{stim}"
 
     def _columns(self, stim: str) -> dict[str, str]:
-        stim_id, subset = f"{self.session}/{stim}", subset_of(stim)
-        return {"stim_id": stim_id, "stim": stim, "subset": subset, "session": self.session}
+        ids = {"stim_id": self._stim_id(stim), "stim": stim, "subset": subset_of(stim)}
+        return {**ids, "session": self.session}
+
+    def _note(self, notes: Notes, path: str, subject: str, text: str) -> None:
+        notes.add(path, Note(self.session, subject, text))
+
+    def _without_rows(self, shards: Iterable[str], notes: Notes) -> dict[str, Iterable[pa.Table]]:
+        """The shards of a session that is left out, or that no archive holds."""
+        why = self.excluded.get(self.session)
+        archives = self.release.archives(self.directory)
+        text = left_out(why) if why else no_archive(self.session, archives)
+        for path in shards:
+            self._note(notes, path, "", text)
+        return {path: [] for path in shards}
 
     def _archives(self) -> list[Archive]:
-        return candidates(self.release.archives(self.directory), self.session, self.places)
-
-    def _signal(self, name: str) -> Signal:
+        if self.session in self.excluded:
+            return []
         archives = self.release.archives(self.directory)
-        found = read_session(archives, self.session, self.places, response="resp", data=[name])
-        return found[name]
+        return candidates(archives, self.session, self.places).first
+
+    def _signals(self, name: str) -> list[Signal]:
+        """A signal of the session, of each archive that holds cells of it."""
+        if self.session in self.excluded:
+            return []
+
+        def read(archive: Archive) -> dict[str, Signal]:
+            signals = read_signals(archive, [name], ["resp"])
+            if "resp" in signals and not signals["resp"].channels and name != "resp":
+                return read_signals(archive, [name, "resp"])  # its data have the cells' names
+            return signals
+
+        archives = self.release.archives(self.directory)
+        found = read_session(
+            archives, self.session, self.places, read, response="resp", cells=self._all
+        )
+        return [signals[name] for signals in found]
+
+
+def left_out(why: str) -> str:
+    """What is noted of a part of the corpus that the user leaves out."""
+    return f"left out by `builders exclude`: {why}"
+
+
+def in_signals(cell: str, responses: Sequence[Signal]) -> list[tuple[int, str]]:
+    """Which of the recordings hold a cell, and under which name."""
+    return [(number, cell) for number, each in enumerate(responses) if cell in each.cells]
+
+
+def cell_notes(listed: Collection[str], responses: Sequence[Signal]) -> list[tuple[str, str]]:
+    """Cells that are in the cell list or in the recordings alone, and what is to be noted."""
+    named = {cell for each in responses for cell in each.channels}
+    held = {cell for each in responses for cell in each.cells}
+    sessions = {cell.partition("-")[0] for cell in listed}
+    notes = []
+    for cell in listed:
+        if cell not in held:
+            why = "its JSON names it, but there are no spike times" if cell in named else ""
+            notes.append((cell, why or "the cell list names it, but no archive holds it"))
+        elif named and cell not in named:
+            notes.append((cell, "its spike times are there, though the JSON does not name it"))
+    for cell in sorted(held.difference(listed)):
+        if cell.partition("-")[0] in sessions:
+            notes.append((cell, "an archive holds it, but the cell list does not name it"))
+    return notes

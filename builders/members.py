@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 from isal import igzip_lib
 
-from builders.errors import CorpusError
+from builders.errors import CorpusError, RecordingError
 from builders.release import Archive
 from builders.zips import BAD_ZIP
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: Names of later views of a signal, and of what macOS strews about: ``01.X.json``, ``._X.json``.
 LEFT_ALONE = re.compile(r"\d\d\.|\.")
 GZIP_BLOCK, BLOCK = 1 << 16, 1 << 18  # bytes; packed, and not
+#: How a gzip stream begins, and what stands at byte 257 of a tar's header.
+GZIP_MAGIC, TAR_MAGIC = b"\x1f\x8b", b"ustar"
 #: Bytes of all members, unpacked: four times the largest published recording. What is beside them,
 #: the headers of a member or the padding at the end, has `LARGEST_HEADER` at most.
 LARGEST_ARCHIVE, LARGEST_HEADER = 8 << 30, 4 << 20
@@ -39,19 +41,31 @@ BAD_ARCHIVE = (OSError, tarfile.TarError, igzip_lib.IsalError, *BAD_ZIP)
 LONGEST = 500
 
 
-def broken(archive: Archive, member: str, why: object) -> CorpusError:
+def broken(archive: Archive, member: str, why: object, unit: str = "") -> RecordingError:
     """The error for what is wrong inside an archive.
 
     What stands in a file may be long, and may be no text that a terminal can show.
+
+    Parameters
+    ----------
+    archive : Archive
+    member : str
+        The file inside it.
+    why : object
+        What is wrong.
+    unit : str
+        The smallest part of the corpus that it spoils: a cell id, or a ``stim_id``. Empty: all
+        that the archive holds.
     """
     where, reason = (
         text.encode("utf-8", "backslashreplace").decode() for text in (member, str(why))
     )
-    return CorpusError(
+    return RecordingError(
         "cannot read a recording",
         where=f"{archive}: {where[:LONGEST]}",
         why=reason if len(reason) <= LONGEST else f"{reason[:LONGEST]} ...",
-        fix="compare the archive with the published one; where they differ, download it again",
+        unit=unit,
+        is_published=bool(archive.key),
     )
 
 
@@ -112,9 +126,11 @@ class Inflated(io.RawIOBase):
             more = b""
             if self._stream.eof:
                 more = self._stream.unused_data or self._packed.read(GZIP_BLOCK)
-                while more and not more.strip(b"\0"):  # padding
-                    more = self._packed.read(GZIP_BLOCK)
-                if not more:
+                while len(more.lstrip(b"\0")) < len(GZIP_MAGIC) and (
+                    block := self._packed.read(GZIP_BLOCK)
+                ):
+                    more = more.lstrip(b"\0") + block
+                if not more.startswith(GZIP_MAGIC):  # padding, or what no reader of gzip looks at
                     return b""
                 # Another stream follows: they hold one content together.
                 self._streams += 1
@@ -151,13 +167,16 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(f"no header where a member should begin: {error}") from error
 
 
-def members(archive: Archive, place: Place) -> Iterator[tuple[str, IO[bytes], int]]:
+def members(archive: Archive, place: Place) -> Iterator[tuple[str, IO[bytes] | None, int]]:
     """Base name, content and size of each file, but empty ones and later views of a signal.
+
+    The content of a link or a device is None. In a tar, a file may come more than once: the last
+    one counts.
 
     Raises
     ------
     CorpusError
-        If a member is neither a file nor a folder, or its path leads out of the archive.
+        If a member's path leads out of the archive.
     tarfile.ReadError
         If a header is damaged, or a limit of this module is passed.
     """
@@ -180,22 +199,26 @@ def members(archive: Archive, place: Place) -> Iterator[tuple[str, IO[bytes], in
                 total += info.size
                 if total > LARGEST_ARCHIVE or count > MAX_MEMBERS:
                     raise tarfile.ReadError(f"{count} members of {total} bytes unpacked, or more")
-                content = tar.extractfile(info) if info.isfile() and info.size else None
-                if content is not None and not LEFT_ALONE.match(place.member):
+                is_plain = info.isfile() and not info.issparse()
+                content = tar.extractfile(info) if is_plain and info.size else None
+                if (content or not (is_plain or info.isdir())) and not LEFT_ALONE.match(
+                    place.member
+                ):
                     stream.allowed = None
                     yield place.member, content, info.size
                 stream.allowed = LARGEST_HEADER
         while rest := stream.read(BLOCK):  # to the gzip trailer, where the checksum is
-            if rest.strip(b"\0"):
-                raise tarfile.ReadError("something follows the end of its members")
+            # No reader of tar looks at it, but members would be a loss.
+            if any(
+                rest[at : at + len(TAR_MAGIC)] == TAR_MAGIC for at in range(257, len(rest), 512)
+            ):
+                raise tarfile.ReadError("more members follow after the end of its members")
 
 
 def _odd(info: tarfile.TarInfo) -> str:
-    """Why a member is none that the format's writer makes; empty where it is one."""
+    """Why a member is refused even where nobody asks for it; empty where it is not."""
     if info.name.startswith("/") or ".." in PurePosixPath(info.name).parts:
         return "its path leads out of the archive"
-    if not (info.isfile() or info.isdir()) or info.issparse():
-        return "it is neither a plain file nor a folder"
     if info.size < 0:
         return f"its size is {info.size}"
     return ""

@@ -1,45 +1,46 @@
 """Read one NEMS recording: a gzip tar of signals, or the folder it was unpacked into.
 
 A signal is one data file (``.h5`` or ``.csv``), one ``.json`` and one ``.epoch.csv``, all named
-``<recording>.<signal>``. The side-cars are always read; of the data files only those asked for
-are kept: what is not asked for is stepped over in the tar stream, and its HDF5 never decoded.
-Nothing is unpacked to disk. The gzip stream is read to its end, so that its checksum has been
-verified before a single value is returned.
+``<recording>.<signal>``. Only the signals that are asked for are looked at, whatever is wrong with
+the others; of these, the data only where they are asked for. Nothing is unpacked to disk. The gzip
+stream is read to its end, so that its checksum has been verified before a single value is
+returned.
 
 The layout is that of the format's writer (NEMS0, `nems0/recording.py` and `nems0/signal.py`).
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-import re
 import shutil
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import IO, Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.binning import MAX_BINS, Floats, Ints, Trials, find_trials, spike_bins
+from builders.binning import Floats, Ints, Trials, spike_bins
+from builders.epochs import Epochs
+from builders.errors import CorpusError
 from builders.hdf5 import BAD_HDF5, MAX_VALUES, dataset, line_of_values
 from builders.members import BLOCK, broken, members, reading
 from builders.raster import Raster
 from builders.release import Archive
+from builders.texts import is_text
 from builders.threads import Threads
 
 #: Bytes of a JSON or epochs file, and of an HDF5 file; published ones have at most 1 MB and 0.2 GB.
-LARGEST_SIDECAR, LARGEST_H5 = 16 << 20, 1 << 30
-#: Rows of an epochs file.
-MAX_EPOCHS = 100_000
+LARGEST_SIDECAR, LARGEST_H5 = 1 << 26, 1 << 30
 # The spelling of a signal's type has changed with the package's name; its end has not.
 SIGNAL_TYPES = ("PointProcess", "TiledSignal", "RasterizedSignal")
 DATA_FILES, SIDECARS = ("h5", "csv"), ("json", "epoch.csv")
+#: The keys of a signal's JSON that are used.
+KEYS = ("fs", "chans", "signal_type")
 
 # They inflate and bin the spike times of a recording.
 _INFLATING = Threads(2)
@@ -59,12 +60,10 @@ class Signal:
         One of `SIGNAL_TYPES`.
     fs : float
         Samples (bins) per second.
-    n_bins : int
-        Length of the recording.
     channels : list of str
-        Names of the channels, the cell ids of a response; empty where the release has none.
-    epochs : dict of str to ((n,) float64, (n,) float64)
-        Starts and ends in seconds of each epoch name's occurrences, in the file's order.
+        Names of the channels that its JSON states; empty where it states none.
+    table : bytes or None
+        The epochs file; None where there is none.
     data : bytes or Raster
         The HDF5 file, or what the CSV holds; empty where it was not asked for.
     """
@@ -73,14 +72,33 @@ class Signal:
     member: str
     kind: str
     fs: float
-    n_bins: int
     channels: list[str]
-    epochs: dict[str, tuple[Floats, Floats]]
+    table: bytes | None = field(repr=False)
     data: bytes | Raster = field(repr=False)
+
+    @cached_property
+    def epochs(self) -> Epochs:
+        """When the stimuli were presented.
+
+        Raises
+        ------
+        CorpusError
+            If there is no epochs file, or it is no table.
+        """
+        if self.table is None:
+            raise broken(self.archive, self._epochs_member, "the archive has no such member")
+        try:
+            return Epochs(self.table)
+        except ValueError as error:
+            raise broken(self.archive, self._epochs_member, error) from error
+
+    @property
+    def _epochs_member(self) -> str:
+        return self.member.rpartition(".")[0] + ".epoch.csv"
 
     def stimuli(self) -> list[str]:
         """Names of the stimuli that the epochs mention, sorted."""
-        return sorted(name for name in self.epochs if name.startswith("STIM_"))
+        return self.epochs.stimuli()
 
     def trials(self, epoch: str) -> Trials:
         """The occurrences of an epoch on the bin grid; see `builders.binning.find_trials`.
@@ -88,98 +106,85 @@ class Signal:
         Raises
         ------
         CorpusError
-            If there is no such epoch, its bounds are none, or it ends after the recording.
+            If there is no such epoch, or its bounds are none.
         """
-        member = self.member.rpartition(".")[0] + ".epoch.csv"
         try:
-            trials = find_trials(*self.epochs[epoch], self.fs)
-        except (KeyError, ValueError) as error:
-            why = "no such epoch" if isinstance(error, KeyError) else error
-            raise broken(self.archive, member, f"{epoch}: {why}") from error
-        stop = int((trials.first + trials.n_bins).max())
-        if stop > self.n_bins:
-            why = f"{epoch} ends at bin {stop}, the recording at bin {self.n_bins}"
-            raise broken(self.archive, member, why)
-        return trials
+            return self.epochs.trials(epoch, self.fs)
+        except ValueError as error:
+            raise broken(self.archive, self._epochs_member, f"{epoch}: {error}") from error
 
-    def spike_times(self) -> Iterator[tuple[str, Floats]]:
-        """Name and spike times of each cell, in the order of `channels`, one at a time.
+    @cached_property
+    def cells(self) -> list[str]:
+        """Names of the cells that have spike times, sorted; needs the data."""
+        self._expect("PointProcess")
+        with self._h5() as file:
+            return sorted(name for name in file if is_text(name))
+
+    def spike_times(self, cells: Sequence[str] | None = None) -> Iterator[tuple[str, Floats]]:
+        """Name and spike times of each of these cells, one at a time; of all if None.
 
         Yields
         ------
         str, (n,) float64
             Seconds from the start of the recording; empty for a silent cell.
         """
-        for cell, packed in zip(self.channels, self._packed(), strict=True):
-            yield cell, self._unpacked(packed)
+        names = self.cells if cells is None else cells
+        for cell, packed in zip(names, self._packed(names), strict=True):
+            yield cell, self._unpacked(cell, packed)
 
-    def bins(self) -> Iterator[tuple[str, NDArray[np.int32]]]:
-        """Name and ascending bins of each cell's spikes, up to the end of the recording."""
-        packed = list(self._packed())
-        trains = _INFLATING.map(self._binned, self.channels, packed)
-        yield from zip(self.channels, trains, strict=True)
+    def bins(self, cells: Sequence[str], n_bins: int) -> Iterator[Ints | CorpusError]:
+        """Ascending bins of each cell's spikes, up to bin `n_bins`; or why they cannot be told."""
+        packed = list(self._packed(cells))
 
-    def _packed(self) -> Iterator[Callable[[], NDArray[Any]]]:
-        """How to get the spike times of each cell, in the order of `channels`."""
+        def binned(cell: str, packed: Callable[[], NDArray[Any]]) -> Ints | CorpusError:
+            try:
+                times = self._unpacked(cell, packed)
+                return spike_bins(times, self.fs, n_bins)
+            except ValueError as error:
+                return broken(self.archive, self.member, f"cell {cell}: {error}", cell)
+            except CorpusError as error:
+                return error
+
+        yield from _INFLATING.map(binned, list(cells), packed)
+
+    def _packed(self, cells: Sequence[str]) -> Iterator[Callable[[], NDArray[Any]]]:
+        """How to get the spike times of each cell: a function that fails where they are none."""
         self._expect("PointProcess")
         with self._h5() as file:
-            # None is kept open: each has a cache of its own.
-            shapes = {cell: dataset(file, cell).shape for cell in self.channels}
-            for cell, shape in shapes.items():
-                if len(shape) != 1:
-                    raise ValueError(f"the spike times of {cell} have shape {shape}")
-            if sum(size for (size,) in shapes.values()) > MAX_VALUES:
-                raise ValueError(f"more than {MAX_VALUES} spike times in all")
-            for cell in self.channels:
-                yield line_of_values(file[cell], self._content)
+            n_values = 0
+            for cell in cells:
+                try:
+                    found = dataset(file, cell)
+                    # They may have a second axis of length 1.
+                    if found.size not in (0, max(found.shape, default=0)):
+                        raise ValueError(f"the spike times of {cell} have shape {found.shape}")
+                    n_values += found.size
+                    if n_values > MAX_VALUES:
+                        raise ValueError(f"more than {MAX_VALUES} spike times in all")
+                    packed = line_of_values(found, self._content)
+                except BAD_HDF5 as error:  # type: ignore[misc]
+                    yield _raising(error)
+                else:
+                    yield packed
 
-    def _unpacked(self, packed: Callable[[], NDArray[Any]]) -> Floats:
-        with self._decoding():
+    def _unpacked(self, cell: str, packed: Callable[[], NDArray[Any]]) -> Floats:
+        with self._decoding(cell):
             return packed().astype(np.float64, copy=False)
-
-    def _binned(self, cell: str, packed: Callable[[], NDArray[Any]]) -> NDArray[np.int32]:
-        times = self._unpacked(packed)
-        try:
-            return spike_bins(times, self.fs, self.n_bins)
-        except ValueError as error:
-            raise broken(self.archive, self.member, f"cell {cell}: {error}") from error
-
-    @property
-    def stride(self) -> int:
-        """Bins from cell to cell in `line`: a gap as long as the recording is between two."""
-        return 2 * self.n_bins
-
-    def line(self) -> Ints:
-        """The bins of all spikes on one time line, where each cell's recording follows another's.
-
-        So the spikes of any set of (cell, trial) pairs are counted by one call.
-
-        Returns
-        -------
-        (n,) int64
-            Ascending; those of the i-th of `channels` from bin ``i * stride`` on.
-        """
-        trains = [bins for _, bins in self.bins()]
-        line = np.empty(sum(map(len, trains)), np.int64)
-        stop = 0
-        for i, train in enumerate(trains):
-            np.add(train, i * self.stride, out=line[stop : (stop := stop + len(train))])
-        return line
 
     def tile_names(self) -> list[str]:
         """Names of the stimuli that have a spectrogram, sorted."""
         self._expect("TiledSignal")
         with self._h5() as file:
-            if odd := [name for name in file if not _is_text(name)]:
-                raise ValueError(f"a name that is no text: {odd[0]!r}")
-            return sorted(file)
+            return sorted(name for name in file if is_text(name))
 
     def tiles(self, names: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Name and spectrogram, (F, T) float32, of each of these stimuli, one at a time."""
         self._expect("TiledSignal")
         with self._h5() as file:
             for name in names:
-                yield name, np.asarray(dataset(file, name), np.float32)
+                with self._decoding(name):
+                    values = np.asarray(dataset(file, name), np.float32)
+                yield name, values
 
     def raster_blocks(self) -> Iterator[NDArray[np.float32]]:
         """The values of a rasterized signal in blocks of some bins, (C, t) each; NaN where none."""
@@ -199,9 +204,10 @@ class Signal:
         yield raster
 
     def windows(self, epochs: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """Name and values, (C, T) float32, of each occurrence of these epochs, in time order.
+        """Name and values, (C, T) float32, of each trial of these epochs, in time order.
 
-        No more than a block and a window of the raster is held unpacked.
+        A window is cut where the data end. No more than a block and a window of the raster is held
+        unpacked.
         """
         spans = sorted(
             (int(first), int(first + n_bins), epoch)
@@ -213,10 +219,7 @@ class Signal:
         held, start = np.empty((0, 0), np.float32), 0
         for first, stop, epoch in spans:
             pieces, end = [held] if held.size else [], start + held.shape[1]
-            while end < max(stop, 1):  # a window of no bins at 0 has all channels, too
-                if (block := next(blocks, None)) is None:
-                    why = f"{epoch} ends at bin {stop}, the data at bin {end}"
-                    raise broken(self.archive, self.member, why)
+            while end < stop and (block := next(blocks, None)) is not None:
                 pieces.append(block)
                 end += block.shape[1]
             held = np.concatenate(pieces, axis=1) if pieces else held
@@ -239,61 +242,83 @@ class Signal:
         return self.data
 
     @contextmanager
-    def _decoding(self) -> Iterator[None]:
+    def _decoding(self, unit: str = "") -> Iterator[None]:
         try:
             yield
+        except CorpusError:
+            raise
         except BAD_HDF5 as error:  # type: ignore[misc]
-            raise broken(self.archive, self.member, error) from error
+            why = f"{unit}: {error}" if unit else error
+            raise broken(self.archive, self.member, why, unit) from error
 
 
-def _is_text(name: str | bytes) -> bool:
-    """Whether a name is UTF-8; h5py gives others as bytes, JSON may hold half a character."""
-    return isinstance(name, str) and not re.search("[\ud800-\udfff]", name)
+def _raising(error: Exception) -> Callable[[], NDArray[Any]]:
+    def fail() -> NDArray[Any]:
+        raise error
+
+    return fail
 
 
-def read_signals(archive: Archive, data: Collection[str] = ()) -> dict[str, Signal]:
-    """The signals of a recording, in one pass over its archive.
+def read_signals(
+    archive: Archive, data: Collection[str], others: Collection[str] = ()
+) -> dict[str, Signal]:
+    """Some signals of a recording, in one pass over its archive.
 
     Parameters
     ----------
     archive : Archive
         A ``.tgz``, the folder it was unpacked into, or a ``.tgz`` inside a zip.
     data : collection of str
-        Names of the signals whose data file is wanted.
+        Names of the signals that are wanted with their data.
+    others : collection of str
+        Names of the signals that are wanted without, if the archive has them.
 
     Returns
     -------
     dict of str to Signal
-        All signals that have a data file, by name.
+        By name.
 
     Raises
     ------
     CorpusError
-        If the archive is damaged or incomplete, or lacks a signal that `data` names.
+        If the archive is damaged or incomplete, lacks a signal that `data` names, or holds two
+        files for one that is wanted.
     """
-    files: dict[str, dict[str, bytes]] = {}
-    names: dict[str, str] = {}
-    contents: dict[str, bytes | Raster] = {}
+    wanted = {*data, *others}
+    sidecars: dict[str, dict[str, bytes]] = {}
+    contents: dict[str, dict[str, bytes | Raster]] = {name: {} for name in wanted}
     with reading(archive) as place:
         for member, content, size in members(archive, place):
-            signal, suffix = _split_name(member)
+            base, signal, suffix = _split_name(member)
+            if signal not in wanted:
+                continue
+            if content is None:
+                raise broken(archive, member, "it is neither a plain file nor a folder")
+            if archive.path.is_dir() and (
+                member in contents[signal] or suffix in sidecars.get(base, {})
+            ):
+                raise broken(archive, member, "two files have this name")
             if suffix in DATA_FILES:
-                if signal in names:
-                    raise broken(archive, member, f"the signal's data are in {names[signal]} too")
-                names[signal] = member
-                if signal in data:
-                    contents[signal] = _data(archive, member, content, size)
-            elif suffix in SIDECARS:
-                if suffix in files.setdefault(signal, {}):
-                    raise broken(archive, member, "the signal has another such file")
-                files[signal][suffix] = _read(archive, member, content, size, LARGEST_SIDECAR)
-    for signal in data:
-        if signal not in names:
+                read = _data if signal in data else _nothing
+                contents[signal][member] = read(archive, member, content, size)
+            else:
+                text = _read(archive, member, content, size, LARGEST_SIDECAR)
+                sidecars.setdefault(base, {})[suffix] = text
+    found = {}
+    for signal, files in contents.items():
+        if len(files) > 1:
+            raise broken(archive, " and ".join(files), "the signal has two data files")
+        if files:
+            ((member, values),) = files.items()
+            of_signal = sidecars.get(member.rpartition(".")[0], {})
+            found[signal] = _signal(archive, member, of_signal, values)
+        elif signal in data:
             raise broken(archive, f"*.{signal}.h5 or .csv", f"the archive has no signal {signal!r}")
-    return {
-        signal: _signal(archive, member, files.get(signal, {}), contents.get(signal, b""))
-        for signal, member in names.items()
-    }
+    return found
+
+
+def _nothing(*_: object) -> bytes:
+    return b""
 
 
 def _data(archive: Archive, member: str, content: IO[bytes], size: int) -> bytes | Raster:
@@ -313,42 +338,25 @@ def _read(archive: Archive, member: str, content: IO[bytes], size: int, limit: i
     return whole.getvalue()
 
 
-def _split_name(member: str) -> tuple[str, str]:
-    """``CLT027c.resp.epoch.csv`` -> ``("resp", "epoch.csv")``."""
+def _split_name(member: str) -> tuple[str, str, str]:
+    """``CLT027c.resp.epoch.csv`` -> ``("CLT027c.resp", "resp", "epoch.csv")``."""
     for suffix in (*SIDECARS, *DATA_FILES):
         if member.endswith(f".{suffix}") and (base := member.removesuffix(f".{suffix}")):
-            return base.rpartition(".")[2], suffix
-    return member, ""
+            return base, base.rpartition(".")[2], suffix
+    return member, "", ""
 
 
 def _signal(archive: Archive, member: str, files: dict[str, bytes], data: bytes | Raster) -> Signal:
     base = member.rpartition(".")[0]
-    for suffix in SIDECARS:
-        if suffix not in files:
-            raise broken(archive, f"{base}.{suffix}", "the archive has no such member")
+    if "json" not in files:
+        raise broken(archive, f"{base}.json", "the archive has no such member")
     header = _header(archive, f"{base}.json", files["json"])
     spelled = str(header.get("signal_type", "RasterizedSignal"))
     kind = next((kind for kind in SIGNAL_TYPES if kind in spelled), None)
     if kind is None:
         raise broken(archive, f"{base}.json", f"unknown signal_type {spelled}")
-    epochs = _epochs(archive, f"{base}.epoch.csv", files["epoch.csv"])
-    channels = [str(channel) for channel in header.get("chans") or ()]
-    fs, n_bins = float(header["fs"]), _length(archive, f"{base}.json", header)
-    return Signal(archive, member, kind, fs, n_bins, channels, epochs, data)
-
-
-def _length(archive: Archive, member: str, header: dict[str, Any]) -> int:
-    """End of the last segment, ``[[0, ntimes]]``, in bins; without segments there is no limit."""
-    segments = header.get("segments")
-    try:
-        if segments is None:
-            return MAX_BINS
-        stops = [stop for _, stop in segments]
-        if any(type(stop) not in (int, float) or not 0 <= stop <= MAX_BINS for stop in stops):
-            raise ValueError(f"a segment ends before 0 or past bin {MAX_BINS}")
-        return max(map(int, stops))
-    except (TypeError, ValueError) as error:
-        raise broken(archive, member, f"segments is {segments}") from error
+    fs, channels = float(header["fs"]), _channels(header)
+    return Signal(archive, member, kind, fs, channels, files.get("epoch.csv"), data)
 
 
 def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:
@@ -361,40 +369,21 @@ def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:
         raise broken(archive, member, "not an object with a number 'fs'")
     if not 0 < header["fs"] < 1e9:
         raise broken(archive, member, f"fs is {header['fs']}")
-    if not isinstance(header.get("chans"), list | None):
-        raise broken(archive, member, f"chans is {header['chans']}")
-    for channel in header.get("chans") or ():
-        if not isinstance(channel, str | int | float) or not _is_text(str(channel)):
-            raise broken(archive, member, f"a channel's name is {channel!r}")
     return header
 
 
+def _channels(header: dict[str, Any]) -> list[str]:
+    """The names of the channels; none where not all of them are names."""
+    chans = header.get("chans")
+    chans = chans if isinstance(chans, list) else []
+    names = [str(each) for each in chans if isinstance(each, str | int | float)]
+    return names if len(names) == len(chans) and all(map(is_text, names)) else []
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, whose keys must not stand twice."""
+    """An object of JSON; a key that is used must not have two values."""
     found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {twice!r} stands there twice")
+    twice = next((key for key, value in pairs if key in KEYS and value != found[key]), None)
+    if twice:
+        raise ValueError(f"the key {twice!r} stands there twice, with two values")
     return found
-
-
-def _epochs(archive: Archive, member: str, content: bytes) -> dict[str, tuple[Floats, Floats]]:
-    bounds: dict[str, list[tuple[float, float]]] = {}
-    try:
-        text = content.decode("utf-8-sig")
-        if "\0" in text:
-            raise ValueError("it holds NUL bytes")
-        rows = csv.DictReader(io.StringIO(text, newline=""))
-        if len(set(rows.fieldnames or ())) < len(rows.fieldnames or ()):
-            raise ValueError(f"a column stands there twice: {', '.join(rows.fieldnames or ())}")
-        for number, row in enumerate(rows, 1):
-            if number > MAX_EPOCHS:
-                raise ValueError(f"more than {MAX_EPOCHS} rows")
-            if None in row or None in row.values():
-                raise ValueError(f"row {number} has too {'many' if None in row else 'few'} columns")
-            bounds.setdefault(row["name"], []).append((float(row["start"]), float(row["end"])))
-    except (ValueError, TypeError, KeyError, csv.Error) as error:
-        why = f"no column {error}" if isinstance(error, KeyError) else error
-        raise broken(archive, member, why) from error
-    arrays = {name: np.array(pairs, np.float64) for name, pairs in bounds.items()}
-    return {name: (pairs[:, 0], pairs[:, 1]) for name, pairs in arrays.items()}

@@ -6,7 +6,9 @@ there. An error is for values that would be wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, order=True)
@@ -30,3 +32,28 @@ class Note:
     def __str__(self) -> str:
         where = [part for part in (self.session, self.subject) if part]
         return f"{': '.join(where)}: {self.text}" if where else self.text
+
+
+class Notes:
+    """The notes of some shards, gathered while they are made; by several threads at once."""
+
+    def __init__(self) -> None:
+        self._of_shard: dict[str, dict[Note, None]] = {}
+
+    def add(self, path: str, note: Note) -> None:
+        """Add a note to a shard; the same one twice is one."""
+        self._of_shard.setdefault(path, {})[note] = None
+
+    def of(self, path: str) -> list[Note]:
+        """The notes of a shard, in order."""
+        return sorted(self._of_shard.get(path, ()))
+
+
+def to_json(notes: Iterable[Note]) -> bytes:
+    """Equal notes give equal bytes."""
+    return json.dumps([asdict(note) for note in notes], indent=1).encode()
+
+
+def from_json(content: bytes) -> list[Note]:
+    """The notes of these bytes."""
+    return [Note(**each) for each in json.loads(content)]

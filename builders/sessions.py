@@ -1,4 +1,4 @@
-"""Which archive holds which session.
+"""Which archives hold which session.
 
 File names are only a first guess: some archives carry another session's name, and what an archive
 holds is what the cell ids inside it say. The guess keeps the opening of one site from reading all
@@ -8,23 +8,52 @@ archives of a release.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from builders.errors import CorpusError
 from builders.members import broken
-from builders.nems import Signal, read_signals
+from builders.nems import Signal
 from builders.release import Archive, home, replace_file
 
+Signals = dict[str, Signal]
 
-def candidates(archives: Sequence[Archive], session: str, listed: Collection[str]) -> list[Archive]:
-    """The archives that a session is likely to be in, judged by their names; opens none.
+
+@dataclass(frozen=True)
+class Candidates:
+    """The archives that a session may be in, judged by their names.
+
+    Attributes
+    ----------
+    named : list of Archive
+        Those named after the session.
+    found : list of Archive
+        Others that it was found in before.
+    alike : list of Archive
+        Of those named after no listed session, the ones that share the longest beginning with the
+        session's name.
+    """
+
+    named: list[Archive]
+    found: list[Archive]
+    alike: list[Archive]
+
+    @property
+    def first(self) -> list[Archive]:
+        """The archives to be read: those named after the session; if there are none, those alike.
+
+        The archives that the session was found in before are added.
+        """
+        likely = self.named or self.alike
+        return likely + [each for each in self.found if each not in likely]
+
+
+def candidates(archives: Sequence[Archive], session: str, listed: Collection[str]) -> Candidates:
+    """The archives that a session may be in; opens none.
 
     Archives are named ``<session>_<hash>.tgz``, or ``<area>_<session>_<hash>.tgz``.
-
-    Those named after the session, else, of those named after no listed session, the ones whose
-    name is most like it; and the archive it was found in before, if that is another one.
 
     Parameters
     ----------
@@ -35,58 +64,133 @@ def candidates(archives: Sequence[Archive], session: str, listed: Collection[str
     listed : collection of str
         All sessions of the release's cell list.
     """
-    named = [each for each in archives if _named_after(each) == session]
-    if not named:
-        others = [each for each in archives if _named_after(each) not in listed]
-        alike = [_common_prefix(_named_after(each), session) for each in others]
-        named = [each for each, n in zip(others, alike, strict=True) if n == max(alike)]
-    found = b""
-    with suppress(OSError):  # never written, or deleted this very moment
-        found = _memo(archives, session).read_bytes()
-    return named + [each for each in archives if each.name.encode() == found and each not in named]
+    names = [_named_after(each) for each in archives]
+    named = [each for each, name in zip(archives, names, strict=True) if name == session]
+    others = [
+        (each, _common_prefix(name, session))
+        for each, name in zip(archives, names, strict=True)
+        if name not in listed and name != session
+    ]
+    longest = max((n for _, n in others), default=0)
+    alike = [each for each, n in others if n == longest]
+    memo: list[str] = []
+    with suppress(OSError, UnicodeDecodeError):  # never written, or deleted this very moment
+        memo = _memo(archives, session).read_text("utf-8").splitlines()
+    found = [each for each in archives if each.name in memo and each not in named]
+    return Candidates(named, found, alike)
 
 
 def read_session(
     archives: Sequence[Archive],
     session: str,
     listed: Collection[str],
+    read: Callable[[Archive], Signals],
     *,
     response: str,
-    data: Collection[str],
-) -> dict[str, Signal]:
+    cells: Collection[str] = (),
+) -> list[Signals]:
     """Find a session by the cell ids inside the archives, and read its signals.
+
+    An archive that cannot be read, or has no response, is passed over, unless it is named after the
+    session: then nothing may be given without what it holds.
 
     Parameters
     ----------
     archives, session, listed
         As for `candidates`.
+    read : callable
+        Reads the signals that are wanted, the response among them.
     response : str
         Name of the signal whose channels are cell ids.
-    data : collection of str
-        Names of the signals whose data are wanted.
+    cells : collection of str
+        The cells that are listed of the session. While some of them are missing, the archives
+        named after no session are looked into, too.
+
+    Returns
+    -------
+    list of dict of str to Signal
+        One for each archive that holds cells of the session, those named after it first; none if
+        no archive does.
 
     Raises
     ------
     CorpusError
-        If no archive holds the session, or an archive is broken.
+        If an archive cannot be read, and it is named after the session, or the session is found in
+        no other.
     """
-    guessed = candidates(archives, session, listed)
-    for archive in guessed:
-        signals = read_signals(archive, data)
-        if _holds(archive, signals, response, session):
-            return signals
-    for archive in archives:
-        if archive not in guessed and _holds(archive, read_signals(archive), response, session):
-            # Remembered, so that the shards' ETag follows this archive from now on.
-            replace_file(_memo(archives, session), archive.name.encode())
-            return read_signals(archive, data)
-    where = archives[0].path.parent if archives else ""
-    raise CorpusError(
-        f"no archive holds session {session}",
-        where=where,
-        why=f"the cell list names its cells, but none of {len(archives)} archives has one of them",
-        fix=f"add the archive of {session} (usually {session}_<hash>.tgz) as published",
+    of_session = candidates(archives, session, listed)
+    parts: list[Signals] = []
+    failures: list[CorpusError] = []
+    held: set[str] = set()
+    looked: set[Archive] = set()
+
+    def look(archive: Archive) -> bool:
+        """Read an archive; whether it holds cells of the session that no other holds."""
+        looked.add(archive)
+        try:
+            signals = read(archive)
+            if response not in signals:
+                why = f"the archive has no signal {response!r}"
+                raise broken(archive, f"*.{response}.json", why)
+            inside = cells_of(signals[response])
+        except CorpusError as error:
+            if archive in of_session.named:
+                raise
+            failures.append(error)
+            return False
+        own = {cell for cell in inside if cell.partition("-")[0] == session}
+        is_new = bool(own - held) or (archive in of_session.named and bool(own))
+        if is_new:
+            parts.append(signals)
+        held.update(own)
+        return is_new
+
+    for archive in of_session.first:
+        look(archive)
+    found = []
+    for archive in _rest(archives, of_session):
+        if parts and held.issuperset(cells):
+            break
+        if archive in looked or (parts and not _is_near(archive, session, of_session)):
+            continue
+        if look(archive):
+            found.append(archive.name)
+    if found:
+        # Remembered, so that the shards' ETag follows these archives from now on.
+        names = [each.name for each in of_session.found] + found
+        replace_file(_memo(archives, session), "\n".join(names).encode())
+    if failures and not parts:
+        raise failures[0]
+    return parts
+
+
+def cells_of(response: Signal) -> set[str]:
+    """The cells of a recording, in its JSON and, where they were read, in its data."""
+    return {*response.channels, *(response.cells if response.data else ())}
+
+
+def no_archive(session: str, archives: Sequence[Archive]) -> str:
+    """What is to be said of a session that no archive holds."""
+    where = f" in {archives[0].path.parent}" if archives else ""
+    return f"none of {len(archives)} archives{where} holds a cell of {session}"
+
+
+def _is_near(archive: Archive, session: str, of_session: Candidates) -> bool:
+    """Whether an archive is worth a look for the cells that are missing of a session.
+
+    One that would have to be fetched must be named as the session, but for the last letter.
+    """
+    if archive not in of_session.alike:
+        return False
+    return archive.fetch is None or _common_prefix(_named_after(archive), session) >= (
+        len(session) - 1
     )
+
+
+def _rest(archives: Sequence[Archive], of_session: Candidates) -> Iterator[Archive]:
+    """All archives, the likely ones first."""
+    yield from of_session.alike
+    yield from (each for each in archives if each not in of_session.alike)
 
 
 def _common_prefix(name: str, session: str) -> int:
@@ -96,12 +200,6 @@ def _common_prefix(name: str, session: str) -> int:
 def _named_after(archive: Archive) -> str:
     parts = archive.name.removesuffix(".tgz").split("_")
     return parts[-2] if len(parts) > 1 else parts[0]
-
-
-def _holds(archive: Archive, signals: dict[str, Signal], response: str, session: str) -> bool:
-    if response not in signals:
-        raise broken(archive, f"*.{response}.json", f"the archive has no signal {response!r}")
-    return any(cell.partition("-")[0] == session for cell in signals[response].channels)
 
 
 def _memo(archives: Sequence[Archive], session: str) -> Path:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,9 @@ from datasets import Features
 from datasets.utils import tqdm
 from filelock import FileLock
 
-from builders.errors import CorpusError
-from builders.release import Archive, digest, home
+from builders.errors import CorpusError, RecordingError
+from builders.notes import Note, Notes, from_json, to_json
+from builders.release import Archive, digest, home, replace_file
 from builders.schema import ARRAYS, ROW_GROUP_BYTES, stored
 from builders.threads import Threads
 
@@ -74,7 +75,10 @@ class Job:
         Whatever else decides what is written, as a text.
     tables : callable
         Reads what all shards need, and gives the rows of each, in their order, as tables that are
-        made when they are asked for. Two shards are asked at once, by two threads.
+        made when they are asked for. Two shards are asked at once, by two threads. It takes the
+        `Notes` to which it adds what is to be noted of a shard.
+    session : str
+        The session that `builders exclude` must name to leave the job's archives out.
     """
 
     name: str
@@ -82,7 +86,8 @@ class Job:
     features: Features
     archives: Callable[[], Sequence[Archive]]
     facts: Callable[[], str]
-    tables: Callable[[], Mapping[str, Iterable[pa.Table]]]
+    tables: Callable[[Notes], Mapping[str, Iterable[pa.Table]]]
+    session: str = ""
 
     def __post_init__(self) -> None:
         for path in self.paths:
@@ -106,6 +111,7 @@ class ShardCache:
     """
 
     def __init__(self, corpus: str, code: str) -> None:
+        self.corpus = corpus
         self.root = home() / "shards" / corpus
         self._code = code
         self._built_bytes = 0  # since memory has been given back
@@ -117,19 +123,30 @@ class ShardCache:
     def is_pinned(self, job: Job, etag: str) -> bool:
         """Whether the content is the one that had this ETag when it was listed.
 
-        A session that is found in an archive of another name becomes known to be there while its
-        first shard is built: it then has one archive more than when it was listed.
+        A session that is found in archives of other names becomes known to be there while its
+        first shard is built: it then has more archives than when it was listed.
         """
         keys = [archive.keys() for archive in job.archives()]
-        return etag == self._etag(job, keys) or etag == self._etag(job, keys[:-1])
+        return any(etag == self._etag(job, keys[:n]) for n in range(len(keys), -1, -1))
 
     def find(self, path: str, etag: str) -> Path | None:
         """The shard's file, if it has been built; whether it is sound, only `shard` asks."""
         place = self.root / path
         return next(place.parent.glob(f"{place.stem}.{etag}.*.parquet"), None)
 
+    def notes(self, path: str, etag: str) -> list[Note] | None:
+        """What is noted of a shard; None as long as it has not been built."""
+        if self.find(path, etag) is None:
+            return None
+        try:
+            return from_json(_notes_file(self.root / path, etag).read_bytes())
+        except FileNotFoundError:
+            return []
+
     def shard(self, job: Job, path: str) -> Path:
         """The shard's file; built first, with all others of its job, where it is missing or spoilt.
+
+        An error in another shard of the job does not keep this one from being built.
 
         Raises
         ------
@@ -147,7 +164,9 @@ class ShardCache:
             lock.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(lock):
                 file = self.find(path, self.etag(job))
-                return file if file and _is_sound(file) else self._build(job)[path]
+                return file if file and _is_sound(file) else self._build(job, path)
+        except RecordingError as error:
+            raise error.of(self.corpus, job.session) from error
         except OSError as error:
             raise CorpusError(
                 "cannot write a shard",
@@ -156,26 +175,35 @@ class ShardCache:
                 fix="make room and check permissions, or set BUILDERS_HOME to another folder",
             ) from error
 
-    def _build(self, job: Job) -> dict[str, Path]:
+    def _build(self, job: Job, path: str) -> Path:
         archives = job.archives()
         keys = [archive.keys() for archive in archives]
         etag = self._etag(job, keys)
+        missing = [
+            each for each in job.paths if not ((file := self.find(each, etag)) and _is_sound(file))
+        ]
         finals = {}
-        partials = {path: (self.root / path).with_suffix(f".{etag}.partial") for path in job.paths}
+        partials = {each: (self.root / each).with_suffix(f".{etag}.partial") for each in missing}
         for partial in partials.values():
             partial.parent.mkdir(parents=True, exist_ok=True)
             partial.unlink(missing_ok=True)
         try:
             # While the first of the archives is inflated.
             fingerprints = _BESIDE.submit(lambda: [each.fingerprints() for each in archives])
-            checksums = self._write(job, partials)
+            notes = Notes()
+            written, errors = self._write(job, partials, notes)
             for archive, seen, found in zip(archives, keys, fingerprints.result(), strict=True):
                 archive.confirm(seen, found)
-            for path, partial in partials.items():
-                final = finals[path] = partial.with_suffix(f".{checksums[path]}.parquet")
+            for each, checksum in written.items():
+                partial = partials[each]
+                final = finals[each] = partial.with_suffix(f".{checksum}.parquet")
+                noted = _notes_file(self.root / each, etag)
+                if of_shard := notes.of(each):
+                    replace_file(noted, to_json(of_shard))
                 partial.replace(final)
-                for other in final.parent.glob(f"{Path(path).stem}.*"):
-                    if other != final:  # of another version of the archive or the code, or a ruin
+                for other in final.parent.glob(f"{Path(each).stem}.*"):
+                    # Of another version of the archive or the code, or a ruin.
+                    if other not in (final, noted):
                         other.unlink(missing_ok=True)
         finally:
             for partial in partials.values():
@@ -183,10 +211,14 @@ class ShardCache:
             if self._built_bytes > GIVEN_BACK:
                 self._built_bytes = 0
                 _give_memory_back()
-        return finals
+        if path in errors:
+            raise errors[path]
+        return finals[path]
 
-    def _write(self, job: Job, files: dict[str, Path]) -> dict[str, str]:
-        """Write the shards, and give their checksums."""
+    def _write(
+        self, job: Job, files: dict[str, Path], notes: Notes
+    ) -> tuple[dict[str, str], dict[str, CorpusError]]:
+        """Write the shards; the checksum of each, or why it cannot be made."""
 
         def write(tables: Iterable[pa.Table], file: Path) -> str:
             with _Writer(file, job.features) as writer:
@@ -197,19 +229,30 @@ class ShardCache:
                     progress.update()
             return digest(file, "sha256")[:SHA256_DIGITS]
 
+        written: dict[str, Future[str]] = {}
         with tqdm(desc=f"Building {job.name}", unit=" tables", leave=False, delay=2) as progress:
-            tables, written = job.tables(), {}
+            tables = job.tables(notes)
             try:
                 for path, file in files.items():
                     written[path] = _WRITING.submit(write, tables[path], file)
             finally:
                 wait(written.values())
-        return {path: future.result() for path, future in written.items()}
+        checksums, errors = {}, {}
+        for path, future in written.items():
+            try:
+                checksums[path] = future.result()
+            except CorpusError as error:
+                errors[path] = error
+        return checksums, errors
 
     def _etag(self, job: Job, keys: list[dict[Path, str]]) -> str:
         known = sorted(key for each in keys for key in each.values())
         text = json.dumps([self._code, job.facts(), job.paths, known])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _notes_file(place: Path, etag: str) -> Path:
+    return place.with_suffix(f".{etag}.notes")
 
 
 def etag_of(file: Path) -> str:

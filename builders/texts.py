@@ -35,6 +35,11 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)
 _FLAGS = {"true": True, "false": False}
 
 
+def is_text(name: str | bytes) -> bool:
+    """Whether a name is UTF-8: h5py gives others as bytes, JSON may hold half a character."""
+    return isinstance(name, str) and not re.search("[\ud800-\udfff]", name)
+
+
 def is_missing(text: str | None) -> bool:
     """Whether a text says that there is no value; spaces around it do not count."""
     return text is None or text.strip() in MISSING

@@ -86,7 +86,9 @@ def _job(
                 yield table(columns, WAVEFORMS)
 
     name = f"waveforms-{part}"
-    return Job(name, (path,), WAVEFORMS, lambda: [*files(), *others()], str, lambda: {path: rows()})
+    return Job(
+        name, (path,), WAVEFORMS, lambda: [*files(), *others()], str, lambda _: {path: rows()}
+    )
 
 
 def _checked(file: Archive) -> bytes:

@@ -1,0 +1,118 @@
+"""From a session's spectrograms to the rows of `stimuli`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+from datasets import Features
+from numpy.typing import NDArray
+
+from builders.binning import Trials
+from builders.members import broken
+from builders.nems import Signal
+from builders.schema import matrices, table
+from builders.spikes import AddNote, trial_notes
+
+
+class Spectrograms:
+    """The spectrograms of a session, out of one or more recordings.
+
+    Parameters
+    ----------
+    stimuli : sequence of Signal
+        The tiled signals.
+
+    Attributes
+    ----------
+    names : list of str
+        The stimuli that have a spectrogram, sorted.
+    """
+
+    def __init__(self, stimuli: Sequence[Signal]) -> None:
+        self._signals = stimuli
+        self._held = [set(each.tile_names()) for each in stimuli]
+        self.names = sorted(set().union(*self._held))
+
+    def missing(self) -> list[str]:
+        """The stimuli that were presented and have no spectrogram, sorted."""
+        shown = {stim for each in self._signals if each.table for stim in each.stimuli()}
+        return sorted(shown.difference(self.names))
+
+    def tables(
+        self,
+        stimuli: list[str],
+        stim_columns: Callable[[str], dict[str, str]],
+        bands: int,
+        features: Features,
+        note: AddNote,
+    ) -> Iterator[pa.Table]:
+        """The rows of some of `names`, one table each.
+
+        Parameters
+        ----------
+        stimuli : list of str
+            In the order in which their rows are wanted.
+        stim_columns, features, note
+            As for `record_tables`.
+        bands : int
+            Number of frequency bands that every spectrogram has.
+
+        Raises
+        ------
+        CorpusError
+            If a spectrogram has another number of bands, or two recordings hold two that differ.
+        """
+        for stim in stimuli:
+            holding = [
+                signal
+                for signal, held in zip(self._signals, self._held, strict=True)
+                if stim in held
+            ]
+            columns = stim_columns(stim)
+            unit = columns["stim_id"]
+            signal, spectrogram = self._spectrogram(stim, holding, bands, unit)
+            trials = signal.trials(stim) if signal.table and stim in signal.epochs else None
+            if signal.table is None:
+                note(stim, "how often it was presented is not known: there is no epochs file")
+            elif trials is None:
+                note(stim, "no epoch presents it, so it has no records")
+            else:
+                for text in (*trial_notes(trials), *_length_notes(trials, spectrogram, signal.fs)):
+                    note(stim, text)
+            n_trials = None if signal.table is None else len(trials or ())
+            yield table(
+                {
+                    **{key: [value] for key, value in columns.items()},
+                    "spectrogram": matrices([spectrogram]),
+                    "dt_ms": [1000 / signal.fs],
+                    "n_trials": [n_trials],
+                },
+                features,
+            )
+
+    @staticmethod
+    def _spectrogram(
+        stim: str, holding: list[Signal], bands: int, unit: str
+    ) -> tuple[Signal, NDArray[np.float32]]:
+        found: list[NDArray[np.float32]] = []
+        for signal in holding:
+            ((_, spectrogram),) = signal.tiles([stim])
+            why = ""
+            if spectrogram.ndim != 2 or len(spectrogram) != bands:
+                why = f"{stim} has shape {spectrogram.shape}, expected ({bands}, T)"
+            elif found and not np.array_equal(found[0], spectrogram, equal_nan=True):
+                why = f"{stim} is not the spectrogram that it is in {holding[0].archive}"
+            if why:
+                raise broken(signal.archive, signal.member, why, unit)
+            found.append(spectrogram)
+        return holding[0], found[0]
+
+
+def _length_notes(trials: Trials, spectrogram: NDArray[np.float32], fs: float) -> Iterator[str]:
+    """Whether a spectrogram is as long as its trials; both stay as they are stored."""
+    n_bins = spectrogram.shape[1]
+    if (np.abs((trials.ends - trials.onsets) * fs - n_bins) > 0.5).any():
+        lengths = " or ".join(map(str, sorted({*trials.n_bins.tolist()})))
+        yield f"its spectrogram has {n_bins} bins, its trials {lengths}"

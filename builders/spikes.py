@@ -1,0 +1,149 @@
+"""The spikes of a session's cells, and the trials of its stimuli."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from builders.binning import Ints, Trials
+from builders.errors import CorpusError
+from builders.members import broken
+from builders.nems import Signal
+from builders.schema import BIN_SECONDS
+
+#: Takes a subject, mostly a stimulus, and what is to be noted of it.
+AddNote = Callable[[str, str], object]
+
+
+class Spikes:
+    """The spikes of a session's cells and the trials of its stimuli, out of one or more recordings.
+
+    Parameters
+    ----------
+    responses : sequence of Signal
+        The recordings. Their data are let go.
+    channels : mapping of str to list of (int, str)
+        For each cell that is wanted: which of the recordings hold it, and its name there. Where
+        there are several, they must hold the same.
+
+    Attributes
+    ----------
+    line : (n,) int64
+        The bins of all spikes, ascending: each cell's follow the one's before it, with a gap
+        between two, so that the spikes of any set of (cell, trial) pairs are counted by one call.
+    begins : dict of str to int
+        Where in `line` the first bin of each cell's recording is.
+    recording : dict of str to int
+        Which of the recordings holds each cell.
+    trials : list of dict of str to (Trials or CorpusError)
+        For each recording, the trials of each stimulus, or why they cannot be told.
+    errors : dict of str to CorpusError
+        Why a cell's spikes cannot be told.
+    """
+
+    def __init__(
+        self, responses: Sequence[Signal], channels: Mapping[str, list[tuple[int, str]]]
+    ) -> None:
+        self.width = _bin_width(responses)
+        self.trials = [_all_trials(each) for each in responses]
+        self.recording = {cell: places[0][0] for cell, places in channels.items()}
+        self.begins: dict[str, int] = {}
+        self.errors: dict[str, CorpusError] = {}
+        trains: dict[str, Ints] = {}
+        begin = 0
+        for number, response in enumerate(responses):
+            names = {
+                cell: name
+                for cell, places in channels.items()
+                for of, name in places
+                if of == number
+            }
+            n_bins = max((each.stop for each in _told(self.trials[number])), default=0)
+            found = response.bins(list(names.values()), n_bins)
+            for cell, train in zip(names, found, strict=True):
+                if isinstance(train, CorpusError):
+                    self.errors[cell] = train
+                elif self.recording[cell] == number:
+                    train += begin
+                    trains[cell] = train
+                    self.begins[cell] = begin
+                    begin += 2 * n_bins
+                elif not self._is_same(cell, number, train, trains):
+                    why = f"{cell} is not as it is in {responses[self.recording[cell]].archive}"
+                    self.errors[cell] = broken(response.archive, response.member, why, cell)
+        self.line: Ints = np.concatenate([*trains.values(), np.empty(0, np.int64)])
+
+    def _is_same(self, cell: str, number: int, train: Ints, trains: Mapping[str, Ints]) -> bool:
+        """Whether a cell has the same spikes and trials in a second recording."""
+        first = self.trials[self.recording[cell]]
+        return (
+            cell in trains
+            and np.array_equal(trains[cell] - self.begins[cell], train)
+            and [each.first.tolist() for each in _told(first)]
+            == [each.first.tolist() for each in _told(self.trials[number])]
+            and first.keys() == self.trials[number].keys()
+        )
+
+    def stimuli(self) -> list[str]:
+        """Names of all stimuli, sorted."""
+        return sorted({stim for trials in self.trials for stim in trials})
+
+    def presentations(self, stim: str, cells: list[str]) -> dict[int, Trials]:
+        """The trials of a stimulus in each of the recordings that hold some of these cells.
+
+        Raises
+        ------
+        CorpusError
+            If they cannot be told.
+        """
+        found = {}
+        for number in sorted({self.recording[cell] for cell in cells}):
+            trials = self.trials[number].get(stim)
+            if isinstance(trials, CorpusError):
+                raise trials
+            if trials is not None:
+                found[number] = trials
+        return found
+
+
+def _told(trials: Mapping[str, Trials | CorpusError]) -> list[Trials]:
+    return [each for each in trials.values() if isinstance(each, Trials)]
+
+
+def _all_trials(response: Signal) -> dict[str, Trials | CorpusError]:
+    found: dict[str, Trials | CorpusError] = {}
+    for stim in response.stimuli():
+        try:
+            found[stim] = response.trials(stim)
+        except CorpusError as error:
+            found[stim] = error
+    return found
+
+
+def trial_notes(trials: Trials) -> Iterator[str]:
+    """What is to be noted of a stimulus' trials."""
+    yield from trials.left_out
+    if not len(trials):
+        yield "no trial is left, so it has no records"
+    elif np.ptp(trials.ends - trials.onsets) > BIN_SECONDS / 2:
+        seconds = trials.ends - trials.onsets
+        yield f"its trials differ in length: {seconds.min():.4g} to {seconds.max():.4g} s"
+
+
+def bin_width(response: Signal) -> int:
+    """How many of the recording's bins make one of ours."""
+    width = response.fs * BIN_SECONDS
+    if width != round(width) or width < 1:
+        why = f"fs is {response.fs:g}; bins of {BIN_SECONDS:g} s need a multiple of 100"
+        raise broken(response.archive, response.member, why)
+    return round(width)
+
+
+def _bin_width(responses: Sequence[Signal]) -> int:
+    widths = [bin_width(each) for each in responses]
+    for response, width in zip(responses, widths, strict=True):
+        if width != widths[0]:
+            why = f"fs is {response.fs:g}, in {responses[0].archive} {responses[0].fs:g}"
+            raise broken(response.archive, response.member, why)
+    return widths[0]
