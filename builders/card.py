@@ -221,10 +221,27 @@ def _provenance(corpus: type[CorpusBuilder], manifest: Manifest, held: list[_Hel
         lines += [f"| `{name}` | `{sources[name]}` |" for name in sorted(sources)]
     else:
         lines += [f"It was made from {len(sources)} files."]
+    lines += _notes(manifest)
     if bibliography := linked_files(corpus).get(CITATION):
         text = bibliography.decode().rstrip("\n")
         lines += ["", "## To be cited", "", "```bibtex", text, "```"]
     return "\n".join(lines) + "\n"
+
+
+def _notes(manifest: Manifest) -> list[str]:
+    """What is left out, shortened or missing; Markdown."""
+    notes = [f"{unit}: left out: {why}" for unit, why in manifest.excluded.items()]
+    notes += [str(note) for note in manifest.notes()]
+    if not notes:
+        return []
+    shown = [f"* {_escaped(note)}" for note in notes[:LISTED]]
+    rest = len(notes) - len(shown)
+    more = [f"* and {rest} more: see the `notes` in `{MANIFEST}`"] if rest else []
+    return ["", "## What is left out, shortened or missing", "", *shown, *more]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("*", r"\*").replace("_", r"\_").replace("<", "&lt;")
 
 
 #: With the sizes in the YAML, `datasets` takes a load through another filter for a broken one.

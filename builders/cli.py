@@ -13,7 +13,7 @@ from rich.console import Console
 from builders import disk
 from builders.builder import FigureName, Scale, corpora, find_corpus
 from builders.card import card_path, local_card
-from builders.errors import CorpusError
+from builders.errors import CorpusError, unknown
 from builders.zenodo import ZenodoRelease
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
@@ -43,11 +43,49 @@ def synthesize(
 
 
 @app.command()
-def info(corpus: Corpus) -> None:
-    """Count what the release holds."""
+def info(
+    corpus: Corpus,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Count what the release holds, and list what is left out, shortened or missing."""
+    from builders import findings
+
     builder = find_corpus(corpus)
-    for fact, value in builder.describe(builder.release()).items():
+    facts, found = builder.describe(builder.release()), findings.find(builder)
+    if as_json:
+        typer.echo(json.dumps({"facts": facts, **found.as_json()}, indent=2, default=str))
+        return
+    for fact, value in facts.items():
         typer.echo(f"{fact}: {value}")
+    for line in found.lines():
+        typer.echo(line)
+
+
+@app.command()
+def exclude(
+    corpus: Corpus,
+    unit: Annotated[str, typer.Argument(help="A session, a cell id, or a stim_id.")],
+    because: Annotated[str, typer.Option(help="Why; every note says so.")] = "",
+    undo: Annotated[bool, typer.Option("--undo", help="Take it in again.")] = False,
+) -> None:
+    """Leave a session, a cell or a stimulus out of a corpus, so that the rest can be used."""
+    from builders.excluded import read_excluded, write_excluded
+
+    find_corpus(corpus)
+    excluded = read_excluded(corpus)
+    if undo:
+        if unit not in excluded:
+            raise unknown(f"name left out of {corpus}:", unit, excluded)
+        del excluded[unit]
+    elif not because.strip():
+        raise CorpusError(
+            f"cannot leave out {unit} without a reason",
+            fix=f'say why: builders exclude {corpus} {unit} --because "..."',
+        )
+    else:
+        excluded[unit] = because.strip()
+    write_excluded(corpus, excluded)
+    typer.echo(f"{unit} is {'taken in again' if undo else 'left out'}")
 
 
 @app.command()
@@ -63,6 +101,7 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Compare the release with what was published about it; exit code 1 where they differ."""
+    from builders import findings
     from builders import validate as checks
     from builders.facts import check_facts
 
@@ -70,13 +109,17 @@ def validate(
     release = builder.release()
     verdicts = check_facts(builder.facts(), release)
     comparison = checks.compare_release(builder, release, records, seed) if deep else None
+    found = findings.find(builder)
     if as_json:
-        typer.echo(json.dumps(checks.report(verdicts, comparison), indent=2, default=str))
+        report = {**checks.report(verdicts, comparison), **found.as_json()}
+        typer.echo(json.dumps(report, indent=2, default=str))
     else:
         # Whoever reads a file or a pipe has no terminal whose width would be the right one.
         console = Console(width=None if sys.stdout.isatty() else 200)
         for each in checks.show(verdicts, comparison):
             console.print(each)
+        for line in found.lines():
+            typer.echo(line)
     if not all(each.holds for each in verdicts) or (comparison and comparison.differences):
         raise typer.Exit(1)
 

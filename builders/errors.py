@@ -34,6 +34,7 @@ class CorpusError(RuntimeError):
     """
 
     def __init__(self, what: str, *, where: object = "", why: object = "", fix: str = "") -> None:
+        self.why = str(why)
         parts = (("in:  ", where), ("why: ", why), ("next:", fix))
         super().__init__(
             "\n".join([what, *(f"  {label} {text}" for label, text in parts if str(text))])

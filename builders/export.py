@@ -18,6 +18,7 @@ from builders import scale
 from builders.builder import CorpusBuilder, code_key, repository_url
 from builders.card import CARD, exported_card, linked_files, matches
 from builders.errors import CorpusError
+from builders.excluded import read_excluded
 from builders.export_job import Task, read_jobs, user_folder, write_job
 from builders.manifest import MANIFEST, Folder, Manifest, file_of
 from builders.release import digest
@@ -169,13 +170,16 @@ def _manifest(
             fix="give another folder",
         )
     release = corpus.release()
-    lists = [release.file(name) for name in corpus.published if name.endswith(".csv")]
+    lists = [name for name in corpus.published if name.endswith(".csv")]
+    absent = release.lacking(lists)
+    paths = [release.file(name) for name in lists if name not in absent]
     names = {*asked, *manifest.configs}
     return Manifest(
         corpus.corpus,
         corpus.source,
         configs=[each.name for each in corpus.BUILDER_CONFIGS if each.name in names],
-        lists={path.name: f"sha256:{digest(path, 'sha256')}" for path in lists},
+        lists={path.name: f"sha256:{digest(path, 'sha256')}" for path in paths},
+        excluded=read_excluded(corpus.corpus),
         files=manifest.files,
         shards={
             path: shard for path, shard in manifest.shards.items() if sizes.get(path) == shard.bytes

@@ -111,6 +111,7 @@ def write_job(task: Task) -> tuple[dict[str, Shard], list[str]]:
             code=task.code,
             version=__version__,
             sources=_checksums(job.archives()),
+            notes=cache.notes(path, etag_of(file)) or [],
         )
         if size != len(content) or folder.sha256(path) != shards[path].sha256:
             folder.write(path, content)

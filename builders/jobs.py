@@ -13,7 +13,7 @@ from datasets import Features
 
 from builders.cells import with_ids
 from builders.excluded import of_session, read_excluded
-from builders.nems import Signal, read_signals
+from builders.nems import Signal
 from builders.notes import Note, Notes
 from builders.records import record_tables
 from builders.release import Archive, Release
@@ -202,17 +202,8 @@ class SessionJobs:
         if self.session in self.excluded:
             return []
 
-        def read(archive: Archive) -> dict[str, Signal]:
-            signals = read_signals(archive, [name], ["resp"])
-            if "resp" in signals and not signals["resp"].channels and name != "resp":
-                return read_signals(archive, [name, "resp"])  # its data have the cells' names
-            return signals
-
         archives = self.release.archives(self.directory)
-        found = read_session(
-            archives, self.session, self.places, read, response="resp", cells=self._all
-        )
-        return [signals[name] for signals in found]
+        return read_session(archives, self.session, self.places, name, cells=self._all)
 
 
 def left_out(why: str) -> str:

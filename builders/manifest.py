@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from builders.errors import CorpusError
+from builders.notes import Note
 from builders.release import replace_file
 
 MANIFEST = "MANIFEST.json"
@@ -45,6 +46,8 @@ class Shard(File):
         Key of the code that wrote it, and version of the package.
     sources : dict of str to str
         The archives, or the files that they were unpacked into, and their checksums.
+    notes : list of Note
+        What is left out of it, shortened, matched by number, or missing.
     """
 
     rows: int
@@ -54,6 +57,7 @@ class Shard(File):
     code: str
     version: str
     sources: dict[str, str]
+    notes: list[Note] = field(default_factory=list)
 
     def size(self, config: str) -> tuple[int, int]:
         """How many rows a config reads from it, and their bytes in memory."""
@@ -61,10 +65,10 @@ class Shard(File):
         return rows, memory
 
 
-def _shard(filtered: dict[str, list[int]], **fields: Any) -> Shard:
-    """Of its JSON, which knows no tuples."""
+def _shard(filtered: dict[str, list[int]], notes: Sequence[Any] = (), **fields: Any) -> Shard:
+    """Of its JSON, which knows no tuples and no notes."""
     sizes = {config: (rows, memory) for config, (rows, memory) in filtered.items()}
-    return Shard(filtered=sizes, **fields)
+    return Shard(filtered=sizes, notes=[Note(**each) for each in notes], **fields)
 
 
 @dataclass
@@ -79,6 +83,8 @@ class Manifest:
         The configs that were asked for, in all exports into this repository.
     lists : dict of str to str
         The release's lists of cells and their checksums: no archives, yet they decide on all.
+    excluded : dict of str to str
+        What the user leaves out of the corpus, and why.
     files : dict of str to File
         Whatever is no shard, by path; but for the manifest itself.
     shards : dict of str to Shard
@@ -89,8 +95,13 @@ class Manifest:
     source: str = ""
     configs: list[str] = field(default_factory=list)
     lists: dict[str, str] = field(default_factory=dict)
+    excluded: dict[str, str] = field(default_factory=dict)
     files: dict[str, File] = field(default_factory=dict)
     shards: dict[str, Shard] = field(default_factory=dict)
+
+    def notes(self) -> list[Note]:
+        """The notes of all shards, each once."""
+        return sorted({note for shard in self.shards.values() for note in shard.notes})
 
     def to_json(self) -> bytes:
         """Equal content gives equal bytes."""

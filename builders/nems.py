@@ -120,6 +120,10 @@ class Signal:
         with self._h5() as file:
             return sorted(name for name in file if is_text(name))
 
+    def known_cells(self) -> set[str]:
+        """The cells that the JSON names and, where they were read, those of the data."""
+        return {*self.channels, *(self.cells if self.data else ())}
+
     def spike_times(self, cells: Sequence[str] | None = None) -> Iterator[tuple[str, Floats]]:
         """Name and spike times of each of these cells, one at a time; of all if None.
 
@@ -271,7 +275,7 @@ def read_signals(
     data : collection of str
         Names of the signals that are wanted with their data.
     others : collection of str
-        Names of the signals that are wanted without, if the archive has them.
+        Names of the signals that are wanted without, if the archive has them in good order.
 
     Returns
     -------
@@ -290,7 +294,7 @@ def read_signals(
     with reading(archive) as place:
         for member, content, size in members(archive, place):
             base, signal, suffix = _split_name(member)
-            if signal not in wanted:
+            if signal not in wanted or (signal not in data and size > LARGEST_SIDECAR):
                 continue
             if content is None:
                 raise broken(archive, member, "it is neither a plain file nor a folder")
@@ -306,14 +310,11 @@ def read_signals(
                 sidecars.setdefault(base, {})[suffix] = text
     found = {}
     for signal, files in contents.items():
-        if len(files) > 1:
-            raise broken(archive, " and ".join(files), "the signal has two data files")
-        if files:
-            ((member, values),) = files.items()
-            of_signal = sidecars.get(member.rpartition(".")[0], {})
-            found[signal] = _signal(archive, member, of_signal, values)
-        elif signal in data:
-            raise broken(archive, f"*.{signal}.h5 or .csv", f"the archive has no signal {signal!r}")
+        try:
+            found[signal] = _signal(archive, signal, files, sidecars)
+        except CorpusError:
+            if signal in data:
+                raise
     return found
 
 
@@ -346,17 +347,28 @@ def _split_name(member: str) -> tuple[str, str, str]:
     return member, "", ""
 
 
-def _signal(archive: Archive, member: str, files: dict[str, bytes], data: bytes | Raster) -> Signal:
+def _signal(
+    archive: Archive,
+    signal: str,
+    files: dict[str, bytes | Raster],
+    sidecars: dict[str, dict[str, bytes]],
+) -> Signal:
+    if len(files) > 1:
+        raise broken(archive, " and ".join(files), "the signal has two data files")
+    if not files:
+        raise broken(archive, f"*.{signal}.h5 or .csv", f"the archive has no signal {signal!r}")
+    ((member, data),) = files.items()
     base = member.rpartition(".")[0]
-    if "json" not in files:
+    texts = sidecars.get(base, {})
+    if "json" not in texts:
         raise broken(archive, f"{base}.json", "the archive has no such member")
-    header = _header(archive, f"{base}.json", files["json"])
+    header = _header(archive, f"{base}.json", texts["json"])
     spelled = str(header.get("signal_type", "RasterizedSignal"))
     kind = next((kind for kind in SIGNAL_TYPES if kind in spelled), None)
     if kind is None:
         raise broken(archive, f"{base}.json", f"unknown signal_type {spelled}")
     fs, channels = float(header["fs"]), _channels(header)
-    return Signal(archive, member, kind, fs, channels, files.get("epoch.csv"), data)
+    return Signal(archive, member, kind, fs, channels, texts.get("epoch.csv"), data)
 
 
 def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:

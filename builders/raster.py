@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
 
+from builders.texts import MISSING
+
 # Bytes of text: what stays in the processor's cache, and what pyarrow parses well column by column.
 BLOCK, NUMBERS_BLOCK = 1 << 18, 1 << 23
 #: Bytes of a line, columns, and values; the largest published raster has 22 kB, 849 and 76 M.
@@ -124,9 +126,10 @@ def _parse_numbers(lines: bytearray, width: int) -> NDArray[np.float32]:
     table = pyarrow.csv.read_csv(
         pa.BufferReader(lines),
         read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=len(lines) + 1),
-        parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=False),
+        # Of one column, an empty line is a value that is missing.
+        parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=width > 1),
         convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.float64()), null_values=[]
+            column_types=dict.fromkeys(names, pa.float64()), null_values=sorted(MISSING)
         ),
     )
     return np.column_stack([column.to_numpy().astype(np.float32) for column in table.columns])

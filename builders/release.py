@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,6 +222,14 @@ class Release:
                 fix=self._fix(),
             )
         return path
+
+    def lacking(self, names: Iterable[str]) -> list[str]:
+        return [
+            n
+            for n in names
+            if not (self.folder / n).exists()
+            and not (self.folder / n.removesuffix(".zip")).exists()
+        ]
 
     def archive(self, name: str) -> Archive:
         """One recording archive at the top of the release, packed or unpacked."""

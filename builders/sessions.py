@@ -8,17 +8,17 @@ archives of a release.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from builders.errors import CorpusError
-from builders.members import broken
-from builders.nems import Signal
+from builders.nems import Signal, read_signals
 from builders.release import Archive, home, replace_file
 
-Signals = dict[str, Signal]
+#: The signal whose channels are cells.
+RESPONSE = "resp"
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ def read_session(
     archives: Sequence[Archive],
     session: str,
     listed: Collection[str],
-    read: Callable[[Archive], Signals],
+    name: str,
     *,
-    response: str,
+    data: bool = True,
     cells: Collection[str] = (),
-) -> list[Signals]:
-    """Find a session by the cell ids inside the archives, and read its signals.
+) -> list[Signal]:
+    """Find a session by the cell ids inside the archives, and read one of its signals.
 
     An archive that cannot be read, or has no response, is passed over, unless it is named after the
     session: then nothing may be given without what it holds.
@@ -98,17 +98,17 @@ def read_session(
     ----------
     archives, session, listed
         As for `candidates`.
-    read : callable
-        Reads the signals that are wanted, the response among them.
-    response : str
-        Name of the signal whose channels are cell ids.
+    name : str
+        Name of the signal.
+    data : bool
+        Whether it is wanted with its data.
     cells : collection of str
         The cells that are listed of the session. While some of them are missing, the archives
         named after no session are looked into, too.
 
     Returns
     -------
-    list of dict of str to Signal
+    list of Signal
         One for each archive that holds cells of the session, those named after it first; none if
         no archive does.
 
@@ -119,7 +119,7 @@ def read_session(
         no other.
     """
     of_session = candidates(archives, session, listed)
-    parts: list[Signals] = []
+    parts: list[Signal] = []
     failures: list[CorpusError] = []
     held: set[str] = set()
     looked: set[Archive] = set()
@@ -128,11 +128,7 @@ def read_session(
         """Read an archive; whether it holds cells of the session that no other holds."""
         looked.add(archive)
         try:
-            signals = read(archive)
-            if response not in signals:
-                why = f"the archive has no signal {response!r}"
-                raise broken(archive, f"*.{response}.json", why)
-            inside = cells_of(signals[response])
+            signal, inside = _look_inside(archive, name, data)
         except CorpusError as error:
             if archive in of_session.named:
                 raise
@@ -141,7 +137,7 @@ def read_session(
         own = {cell for cell in inside if cell.partition("-")[0] == session}
         is_new = bool(own - held) or (archive in of_session.named and bool(own))
         if is_new:
-            parts.append(signals)
+            parts.append(signal)
         held.update(own)
         return is_new
 
@@ -164,9 +160,19 @@ def read_session(
     return parts
 
 
-def cells_of(response: Signal) -> set[str]:
-    """The cells of a recording, in its JSON and, where they were read, in its data."""
-    return {*response.channels, *(response.cells if response.data else ())}
+def _look_inside(archive: Archive, name: str, data: bool) -> tuple[Signal, set[str]]:
+    """A signal of an archive, and the cells that the archive holds."""
+    wanted = {name} if data else set()
+    signals = read_signals(archive, wanted, {name, RESPONSE})
+    response = signals.get(RESPONSE)
+    if response and not response.channels and not response.data:
+        # Its JSON does not name the cells, so its data must.
+        signals = read_signals(archive, {*wanted, RESPONSE}, {name})
+        response = signals[RESPONSE]
+    if response is None or name not in signals:
+        signals = read_signals(archive, {name, RESPONSE})  # raises, and says what is wrong
+        response = signals[RESPONSE]
+    return signals[name], response.known_cells()
 
 
 def no_archive(session: str, archives: Sequence[Archive]) -> str:

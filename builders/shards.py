@@ -134,6 +134,11 @@ class ShardCache:
         place = self.root / path
         return next(place.parent.glob(f"{place.stem}.{etag}.*.parquet"), None)
 
+    def has_any(self, path: str) -> bool:
+        """Whether there is a file of a shard, of whatever version."""
+        place = self.root / path
+        return next(place.parent.glob(f"{place.stem}.*.parquet"), None) is not None
+
     def notes(self, path: str, etag: str) -> list[Note] | None:
         """What is noted of a shard; None as long as it has not been built."""
         if self.find(path, etag) is None:

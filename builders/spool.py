@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -24,6 +25,12 @@ class RasterSpool:
     ----------
     groups : dict of str to list of int
         The raster's rows (cells) that go into one shard together, by the shard's site.
+
+    Attributes
+    ----------
+    partial : dict of (str, int) to (C, T) bool
+        Where values are missing, of each window of a stimulus in which a cell lacks some and has
+        others.
     """
 
     def __init__(self, groups: dict[str, list[int]]) -> None:
@@ -31,13 +38,24 @@ class RasterSpool:
         self._packed: dict[str, dict[str, list[tuple[int, bytes]]]] = {
             group: {} for group in groups
         }
+        self._counts: Counter[str] = Counter()
+        self._dropped: dict[tuple[str, int], NDArray[np.bool_]] = {}
+        self.partial: dict[tuple[str, int], NDArray[np.bool_]] = {}
 
     def add(self, stim: str, values: NDArray[np.float32]) -> None:
         """Add the next window of a stimulus, (C, T): a trial of all cells that have data in it."""
+        missing = ~np.isfinite(values)
+        if (missing.any(axis=1) & ~missing.all(axis=1)).any():
+            self.partial[stim, self._counts[stim]] = missing
+        self._counts[stim] += 1
         for group, rows in self._groups.items():
             content = values[rows]
             packed = content.nbytes, pa.compress(content, "lz4", asbytes=True)
             self._packed[group].setdefault(stim, []).append(packed)
+
+    def drop(self, stim: str, trial: int, cells: NDArray[np.bool_]) -> None:
+        """Let a window of a stimulus be no trial of some cells; `cells` is (C,)."""
+        self._dropped[stim, trial] = cells
 
     def tables(
         self,
@@ -67,11 +85,14 @@ class RasterSpool:
         for some in cut(sizes, ROW_GROUP_BYTES):
             traces, stim_of, cell_of = [], [], []
             for i in range(some.start, some.stop):
-                windows = [
-                    np.frombuffer(pa.decompress(content, size, "lz4"), np.float32)
-                    for size, content in packed[stimuli[i]]
-                ]
-                trace, complete = _trials_of([window.reshape(len(cells), -1) for window in windows])
+                windows = []
+                for trial, (size, content) in enumerate(packed[stimuli[i]]):
+                    values = np.frombuffer(pa.decompress(content, size, "lz4"), np.float32)
+                    window = values.reshape(len(cells), -1)
+                    if (dropped := self._dropped.get((stimuli[i], trial))) is not None:
+                        window = np.where(dropped[self._groups[group], None], np.nan, window)
+                    windows.append(window.astype(np.float32, copy=False))
+                trace, complete = _trials_of(windows)
                 traces.append(trace)
                 stim_of.append(np.full(len(complete), i))
                 cell_of.append(complete)

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import gzip
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 from datasets import Features
 
 from builders.cells import read_cells, read_texts
 from builders.errors import CorpusError
 from builders.nems import Signal, read_signals
-from builders.records import presented, stimulus_tables
 from builders.release import Archive
 from builders.schema import STIMULI
+from builders.spectrograms import Spectrograms
 from fuzz.seeds import MEMBERS, recording, tar_of
 from wingert2026.builder import PUBLISHED
 
@@ -55,13 +56,17 @@ def _columns(stim: str) -> dict[str, str]:
     return dict.fromkeys(("stim_id", "stim", "subset", "session"), stim)
 
 
+def _spectrograms(found: Spectrograms) -> Iterator[pa.Table]:
+    return found.tables(found.names, _columns, 2, FEATURES, lambda *_: None)
+
+
 #: The ways to read a signal; all but one or two of them are refused.
 READS: tuple[Callable[[Signal], object], ...] = (
     lambda signal: [signal.trials(stim) for stim in signal.stimuli()],
-    lambda signal: signal.bins,
+    lambda signal: list(signal.bins(signal.cells, 1000)),
     lambda signal: list(signal.raster_blocks()),
     lambda signal: list(signal.windows(signal.stimuli())),
-    lambda signal: list(stimulus_tables(signal, presented(signal), _columns, 2, FEATURES)),
+    lambda signal: list(_spectrograms(Spectrograms([signal]))),
 )
 
 

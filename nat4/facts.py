@@ -10,7 +10,7 @@ from importlib.resources import files
 from builders.facts import declare
 from builders.release import Release
 from builders.schema import of_subset
-from nat4.population import read_area
+from nat4.population import match_cells, read_area
 
 PAPER = "Pennington & David 2023, doi:10.1371/journal.pcbi.1011110"
 RECORD = "doi:10.5281/zenodo.8044773"
@@ -36,17 +36,24 @@ def count_archives(release: Release, name: str) -> dict[str, object]:
 def count_area(release: Release, name: str) -> dict[str, object]:
     """What an area's recordings decide, for ``builders info`` too; opens all of them."""
     area = read_area(release, name)
-    cells, matches = area.cells(), area.matches()
-    auditory = Counter(cells["auditory"].to_pylist())
-    how = Counter(way for _, way in matches.values())
-    population = area.signal("resp")
+    cells, population = area.cells(), area.signal("resp")
     stimuli = population.stimuli()
     est, val = (of_subset(stimuli, subset) for subset in ("est", "val"))
-    of_sites = {site: area.site_response(site) for site in area.sites}
-    absent = {site: sorted(set(val).difference(of_sites[site].epochs)) for site in of_sites}
+    of_sites = {site: area.responses(site, data=False) for site in area.sites}
+    how: Counter[str] = Counter()
+    for site, responses in of_sites.items():
+        held = sorted({cell for each in responses for cell in each.known_cells()})
+        matches = match_cells(area.of_site(site)["cell_id"].to_pylist(), held)
+        how.update(way for _, way in matches.values())
+    auditory = Counter(cells["auditory"].to_pylist())
+    absent = {
+        site: sorted(set(val).difference(*(each.stimuli() for each in responses)))
+        for site, responses in of_sites.items()
+    }
     n_trials = {
-        len(response.trials(stim).onsets)
-        for response in of_sites.values()
+        len(response.trials(stim))
+        for responses in of_sites.values()
+        for response in responses
         for stim in of_subset(response.stimuli(), "val")
     }
     n_bins = {n for stim in stimuli for n in population.trials(stim).n_bins.tolist()}
@@ -61,7 +68,7 @@ def count_area(release: Release, name: str) -> dict[str, object]:
         f"{name} cells found in the site files by their exact id": how["exact"],
         f"{name} cells whose exact id no site file has": len(cells) - how["exact"],
         f"{name} cells found by site, electrode and unit number": how["number"],
-        f"{name} cells without validation data": len(cells) - len(matches),
+        f"{name} cells without validation data": len(cells) - how.total(),
         **{
             f"{name} validation sounds that {site} was not presented": ", ".join(names)
             for site, names in absent.items()

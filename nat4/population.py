@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Value
 
 from builders.cells import id_columns, read_table, read_texts
-from builders.errors import CorpusError
 from builders.members import broken
 from builders.nems import Signal, read_signals
+from builders.notes import Note
 from builders.release import Archive, Release
 from builders.schema import CELL_ID, parse_cell_id
 from builders.sessions import read_session
@@ -27,19 +26,23 @@ PUBLISHED = {"cellid": Value("string"), "sig_auditory": Value("bool")}
 RESERVED = {*CELL_ID, "auditory", "has_val", "val_match"}
 
 
-#: The signals of the population recordings without their data, and the keys of what was read.
+#: The signals of the population recordings that are worth to be kept, without their data.
+KEPT = ("resp", "stim")
+#: These, and the keys of what was read.
 _KNOWN: dict[Archive, tuple[list[str], dict[str, Signal]]] = {}
 
 
-def _signals(archive: Archive, data: Collection[str] = ()) -> dict[str, Signal]:
-    """As `read_signals`; what is known of signals whose data are not asked for is kept."""
+def _signal(archive: Archive, name: str, data: bool) -> Signal:
+    """A signal of a population recording; what is known without its data is kept."""
     keys = list(archive.keys().values())
-    if not data and (known := _KNOWN.get(archive)) and known[0] == keys:
-        return known[1]
-    signals = read_signals(archive, data)
-    without = {name: replace(signal, data=b"") for name, signal in signals.items()}
-    _KNOWN[archive] = keys, without
-    return signals if data else without
+    known = _KNOWN.get(archive)
+    if not data and known and known[0] == keys and name in known[1]:
+        return known[1][name]
+    signals = read_signals(archive, [name] if data else [], {*KEPT, name})
+    if name not in signals:
+        signals = read_signals(archive, [name])  # raises, and says what is wrong
+    _KNOWN[archive] = keys, {each: replace(of, data=b"") for each, of in signals.items()}
+    return signals[name]
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Area:
     listed: pa.Table
     texts: pa.Table
 
+    notes: ClassVar[list[Note]] = []
+
     @cached_property
     def sites(self) -> list[str]:
         return sorted({cell.partition("-")[0] for cell in self.listed["cellid"].to_pylist()})
@@ -71,35 +76,62 @@ class Area:
         return self.release.archive(f"{self.name}_NAT4_ozgf.fs100.ch18.tgz")
 
     def site_archives(self) -> list[Archive]:
-        return self.release.archives(f"{self.name}_single_sites")
+        """The archives of the sites; none where the release has none of them."""
+        directory = f"{self.name}_single_sites"
+        return (
+            [] if self.release.lacking([f"{directory}.zip"]) else self.release.archives(directory)
+        )
 
     def signal(self, name: str, *, data: bool = False) -> Signal:
         """One signal of the population recording, with its data or without."""
-        archive = self.archive()
-        signals = _signals(archive, [name] if data else [])
-        if name not in signals:
-            raise broken(archive, f"*.{name}.csv", f"the archive has no signal {name!r}")
-        return signals[name]
+        return _signal(self.archive(), name, data)
 
-    def site_response(self, site: str, data: tuple[str, ...] = ()) -> Signal:
-        """The spike times of one site's recording, or what is known of them without data."""
-        archives = self.site_archives()
-        return read_session(archives, site, self.sites, response="resp", data=data)["resp"]
+    def responses(self, site: str, *, data: bool = True) -> list[Signal]:
+        """The spike times of one site's recordings, or what is known of them without data."""
+        return read_session(self.site_archives(), site, self.sites, "resp", data=data)
 
-    def cells(self) -> pa.Table:
-        """The cells of the population, in its order, with what the list says of them."""
-        ids = self.signal("resp").channels
-        if unlisted := sorted({cell.partition("-")[0] for cell in ids}.difference(self.sites)):
-            raise CorpusError(
-                "the population recording and the list of cells disagree",
-                where=self.archive(),
-                why=f"{self.name}_pred_correlation.csv has no cell of {', '.join(unlisted)}",
-                fix="compare both with the published ones",
-            )
+    def ids(self) -> list[str]:
+        """The cells of the population, in its order.
+
+        Raises
+        ------
+        CorpusError
+            If the population does not name its cells, or one of them twice.
+        """
+        response = self.signal("resp")
+        member = response.member.rpartition(".")[0] + ".json"
+        if not response.channels:
+            raise broken(response.archive, member, "chans is empty: the population names no cells")
+        if twice := [cell for cell, n in Counter(response.channels).items() if n > 1]:
+            raise broken(response.archive, member, f"chans names {twice[0]} twice", twice[0])
+        return response.channels
+
+    @cached_property
+    def _cells(self) -> pa.Table:
+        ids = self.ids()
         columns = id_columns(ids)
         columns |= {"site": columns["session"], "area": pa.array([self.name] * len(ids))}
         columns |= {"auditory": self.listed["sig_auditory"].take(self.rows(ids))}
         return pa.table({name: columns[name] for name in (*CELL_ID, "auditory")})
+
+    def cells(self) -> pa.Table:
+        """The cells of the population, in its order, with what the list says of them."""
+        return self._cells
+
+    def cell_notes(self) -> list[Note]:
+        """Cells that are in the population or in the list alone."""
+        ids, listed = self.ids(), self.listed["cellid"].to_pylist()
+        file = list_name(self.name)
+        there = match_cells(ids, listed)
+        found = {name for name, _ in there.values()}
+        return [
+            *(_cell_note(cell, f"{file} does not list it") for cell in ids if cell not in there),
+            *(
+                _cell_note(cell, f"{file} lists it, but the population does not hold it")
+                for cell in listed
+                if cell not in found
+            ),
+        ]
 
     def rows(self, cells: list[str]) -> pa.Array:
         """The rows of `listed` that say something of these cells; null where none does."""
@@ -118,17 +150,9 @@ class Area:
         cells = self.cells()
         return cells.filter(pc.equal(cells["site"], site))
 
-    def matches(self) -> dict[str, tuple[str, str]]:
-        """`match_cells` of all sites."""
-        cells = self.signal("resp").channels
-        return {
-            cell: match
-            for site in self.sites
-            for cell, match in match_cells(
-                [cell for cell in cells if cell.startswith(f"{site}-")],
-                self.site_response(site).channels,
-            ).items()
-        }
+
+def _cell_note(cell: str, text: str) -> Note:
+    return Note(cell.partition("-")[0], cell, text)
 
 
 def match_cells(cells: list[str], held: list[str]) -> dict[str, tuple[str, str]]:
@@ -167,9 +191,14 @@ def match_cells(cells: list[str], held: list[str]) -> dict[str, tuple[str, str]]
     return found
 
 
+def list_name(area: str) -> str:
+    """The file that lists the cells of an area."""
+    return f"{area}_pred_correlation.csv"
+
+
 def read_area(release: Release, name: str) -> Area:
     """An area, from its list of cells; opens no archive."""
-    path = release.file(f"{name}_pred_correlation.csv")
+    path = release.file(list_name(name))
     return Area(release, name, read_table(path, PUBLISHED, "cellid"), read_texts(path))
 
 

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets.utils import tqdm
 
+from builders.errors import CorpusError
 from builders.facts import declare
 from builders.jobs import UNLABELED
 from builders.nems import Signal
 from builders.release import Release
 from builders.schema import of_subset
-from builders.sessions import read_session
+from builders.sessions import no_archive, read_session
 from wingert2026.builder import AREAS, read_list
 
 PAPER = "Wingert et al. 2026, doi:10.1038/s41593-026-02216-0"
@@ -85,9 +86,10 @@ def count_records(release: Release, sessions: tuple[str, ...]) -> dict[str, obje
     n_bins: set[int] = set()
     subsets = Counter[str]()
     for session in sessions:
-        response = _response(release, cells, session)
+        responses = _responses(release, cells, session)
+        response = responses[0]
         listed = cells.filter(pc.equal(cells["session"], session))["cell_id"].to_pylist()
-        in_archive = len(set(listed).intersection(response.channels))
+        in_archive = len({cell for each in responses for cell in each.known_cells()} & {*listed})
         for subset, of_sounds in trials.items():
             names = of_subset(response.stimuli(), subset)
             subsets[subset] += len(names)
@@ -111,7 +113,7 @@ def count_cohorts(release: Release) -> dict[str, object]:
     cells = read_list(release)
     sessions = cells["session"].unique().to_pylist()
     length = {
-        session: _n_bins(_response(release, cells, session))
+        session: _n_bins(_responses(release, cells, session)[0])
         for session in tqdm(sessions, desc="Lengths of recordings", leave=False, delay=2)
     }
     of_site = dict(zip(cells["site"].to_pylist(), cells["session"].to_pylist(), strict=True))
@@ -122,11 +124,14 @@ def count_cohorts(release: Release) -> dict[str, object]:
     }
 
 
-def _response(release: Release, cells: pa.Table, session: str) -> Signal:
-    """What the session's recording says of its cells and stimuli, without their spikes."""
+def _responses(release: Release, cells: pa.Table, session: str) -> list[Signal]:
+    """What the session's recordings say of its cells and stimuli, without their spikes."""
     listed = cells["session"].unique().to_pylist()
     archives = release.archives("recordings")
-    return read_session(archives, session, listed, response="resp", data=[])["resp"]
+    found = read_session(archives, session, listed, "resp", data=False)
+    if not found:
+        raise CorpusError(f"no recording of {session}", why=no_archive(session, archives))
+    return found
 
 
 def _n_bins(response: Signal) -> int:
