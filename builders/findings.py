@@ -1,0 +1,74 @@
+"""What is noted of the shards that have been built so far, and what the user leaves out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from builders.builder import CorpusBuilder, code_key
+from builders.errors import CorpusWarning
+from builders.excluded import read_excluded
+from builders.notes import Note
+from builders.shards import ShardCache
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of a release without opening an archive.
+
+    Attributes
+    ----------
+    notes : list of Note
+        Of the shards that have been built, each once.
+    built, of : int
+        How many shards have been built, of how many.
+    excluded : dict of str to str
+        What the user leaves out, and why.
+    """
+
+    notes: list[Note]
+    built: int
+    of: int
+    excluded: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {**asdict(self), "notes": [asdict(note) for note in self.notes]}
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        for unit, why in self.excluded.items():
+            yield f"left out: {unit}: {why}"
+        yield f"notes: {len(self.notes)}, of the {self.built} of {self.of} shards built so far"
+        for note in self.notes:
+            yield f"  {note}"
+
+
+def find(corpus: type[CorpusBuilder]) -> Findings:
+    """The notes of a corpus, as its release stands now."""
+    cache = ShardCache(corpus.corpus, code_key(corpus))
+    notes: dict[Note, None] = {}
+    built = of = 0
+    for job in corpus.jobs(corpus.release()):
+        of += len(job.paths)
+        if not any(map(cache.has_any, job.paths)):
+            continue  # the ETag of a job is dearer than a look
+        etag = cache.etag(job)
+        for path in job.paths:
+            if (found := cache.notes(path, etag)) is not None:
+                built += 1
+                notes |= dict.fromkeys(found)
+    return Findings(sorted(notes), built, of, read_excluded(corpus.corpus))
+
+
+def warn(corpus: str, notes: Iterable[Note]) -> None:
+    """Tell the user, in one line, how many notes there are; nothing where there are none."""
+    if n := len(set(notes)):
+        warnings.warn(
+            f"{n} {'note' if n == 1 else 'notes'} on {corpus}: something is left out, shortened or "
+            f"missing; `builders info {corpus}` lists what",
+            CorpusWarning,
+            stacklevel=2,
+        )
