@@ -245,11 +245,7 @@ def cells_job(areas: list[Area]) -> Job:
             rows = listed.take(area.rows(cells["cell_id"].to_pylist()))
             columns |= {name: [None] * len(cells) for name in names}
             columns |= {name: rows[name].cast(types[name]) for name in rows.column_names}
-            columns |= (
-                dict(zip(MATCH, zip(*how, strict=True), strict=True))
-                if how
-                else {name: [] for name in MATCH}
-            )
+            columns |= {"has_val": [has for has, _ in how], "val_match": [way for _, way in how]}
             yield table(columns, features)
 
     def archives() -> list[Archive]:
