@@ -26,6 +26,7 @@ from builders import pinning
 from builders.builder import code_key, corpora, find_corpus
 from builders.card import repository_card
 from builders.errors import CorpusError, unknown
+from builders.excluded import read_excluded
 from builders.release import home
 from builders.shards import Job, ShardCache
 
@@ -233,7 +234,8 @@ def _repository(corpus: str) -> Repository:
     builder = find_corpus(corpus)
     release = builder.release()
     with _LOCK:
-        return _read_repository(corpus, str(release.folder), home(), release.stamp())
+        stamp = release.stamp(), tuple(read_excluded(corpus).items())
+        return _read_repository(corpus, str(release.folder), home(), stamp)
 
 
 @lru_cache(maxsize=8)

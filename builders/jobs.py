@@ -97,7 +97,7 @@ class SessionJobs:
             channels = {cell: in_signals(cell, responses) for cell in self._listed()}
             held = {cell: places for cell, places in channels.items() if places}
             spikes = Spikes(responses, held)
-            of_cells = cell_notes(self._listed(), responses)
+            of_cells = cell_notes(self._all, responses)
 
             def of_shard(path: str, area: str, site: str, subset: str) -> Iterator[pa.Table]:
                 add = partial(self._note, notes, path)
@@ -107,7 +107,7 @@ class SessionJobs:
                 )
                 names = cells["cell_id"].to_pylist()
                 for cell, text in of_cells:
-                    if cell in names or cell not in self._all:
+                    if cell not in self.excluded and (cell in names or cell not in self._all):
                         add(cell, text)
                 there = pa.array([cell in held for cell in names], pa.bool_())
                 stimuli = of_subset(spikes.stimuli(), subset)
@@ -184,9 +184,10 @@ class SessionJobs:
 
     def _without_rows(self, shards: Iterable[str], notes: Notes) -> dict[str, Iterable[pa.Table]]:
         """The shards of a session that is left out, or that no archive holds."""
-        why = self.excluded.get(self.session)
-        archives = self.release.archives(self.directory)
-        text = left_out(why) if why else no_archive(self.session, archives)
+        if why := self.excluded.get(self.session):
+            text = left_out(why)
+        else:
+            text = no_archive(self.session, self.release.archives(self.directory))
         for path in shards:
             self._note(notes, path, "", text)
         return {path: [] for path in shards}
