@@ -403,4 +403,4 @@ class _Object(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        self.twice = {key for key, value in pairs if value != self[key]}
+        self.twice = {key for key, value in pairs if value is not self[key] and value != self[key]}
