@@ -59,7 +59,8 @@ class Spikes:
                 for of, name in places
                 if of == number
             }
-            n_bins = max((each.stop for each in _told(self.trials[number]).values()), default=0)
+            stops = [each.stop for each in _told(self.trials[number]).values()]
+            n_bins = max(stops, default=0) + self.width  # the last count of a trial may reach on
             found = response.bins(list(names.values()), n_bins)
             for cell, train in zip(names, found, strict=True):
                 if isinstance(train, RecordingError):
