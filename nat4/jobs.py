@@ -285,7 +285,8 @@ def stimuli_job(areas: list[Area]) -> Job:
         def add(stim: str, text: str) -> None:
             notes.add(shards[subset_of(stim)], Note("", stim, text))
 
-        rows: dict[str, pa.Table] = {}
+        rows: dict[str, tuple[Area, pa.Table]] = {}
+        differing: list[tuple[Area, str, int]] = []
         for area in areas:
             stimulus = area.signal("stim", data=True)
             wanted = sorted(set(stimulus.stimuli()).difference(rows))
@@ -299,7 +300,9 @@ def stimuli_job(areas: list[Area]) -> Job:
                 windows[stim].append(values)
             counted = _Counted(area, excluded)
             for stim, found in windows.items():
-                if (spectrogram := _the_one(stimulus, stim, found, add)) is not None:
+                if not _are_one(found):
+                    differing.append((area, stim, len(found)))
+                elif (spectrogram := _spectrogram(stimulus, stim, found, add)) is not None:
                     is_est = subset_of(stim) == "est"
                     columns = {
                         **{key: [value] for key, value in _columns(stim).items()},
@@ -308,11 +311,14 @@ def stimuli_job(areas: list[Area]) -> Job:
                         "dt_ms": [1000 / stimulus.fs],
                         "n_trials": [len(found) if is_est else counted.trials(stim)],
                     }
-                    rows[stim] = table(columns, STIMULI)
+                    rows[stim] = area, table(columns, STIMULI)
             for note in counted.notes:
                 notes.add(shards["val"], note)
+        for area, stim, n in differing:
+            given = f"that of {rows[stim][0].name}" if stim in rows else "none"
+            add(stim, f"its {n} spectrograms in {area.name} differ: {given} is given")
         return {
-            path: [rows[stim] for stim in of_subset(sorted(rows), subset)]
+            path: [rows[stim][1] for stim in of_subset(sorted(rows), subset)]
             for subset, path in shards.items()
         }
 
@@ -323,31 +329,33 @@ def stimuli_job(areas: list[Area]) -> Job:
     return Job("stimuli", tuple(shards.values()), STIMULI, archives, facts, tables)
 
 
-def _the_one(
+def _are_one(windows: list[NDArray[np.float32]]) -> bool:
+    """Whether all windows of a stimulus have the same spectrogram."""
+    return all(np.array_equal(windows[0], each, equal_nan=True) for each in windows[1:])
+
+
+def _spectrogram(
     stimulus: Signal, stim: str, windows: list[NDArray[np.float32]], add: AddNote
 ) -> NDArray[np.float32] | None:
-    """The spectrogram of a stimulus; None where several differ, of which none is to be preferred.
+    """The spectrogram of a stimulus; None where no occurrence of it is left.
 
     Raises
     ------
     CorpusError
         If it has another number of bands.
     """
-    for text in stimulus.trials(stim).left_out:
+    trials = stimulus.trials(stim)
+    for text in trials.left_out:
         add(stim, text)
     if not windows:
         add(stim, "it has no spectrogram: no occurrence of it is left")
         return None
-    first = windows[0]
-    if len(first) != BANDS:
-        why = f"{stim} has {len(first)} bands, expected {BANDS}"
+    if len(windows[0]) != BANDS:
+        why = f"{stim} has {len(windows[0])} bands, expected {BANDS}"
         raise broken(stimulus.archive, stimulus.member, why, stim)
-    if not all(np.array_equal(first, each, equal_nan=True) for each in windows[1:]):
-        add(stim, f"its {len(windows)} spectrograms differ, so none is given")
-        return None
-    if first.shape[1] < stimulus.trials(stim).n_bins[0]:
+    if windows[0].shape[1] < trials.n_bins[0]:
         add(stim, "the population's data end before it does: it is cut there")
-    return first
+    return windows[0]
 
 
 class _Counted:
