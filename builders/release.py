@@ -33,7 +33,7 @@ from builders.folders import (
     stamp,
     tops,
 )
-from builders.zips import member_key, read_index
+from builders.zips import LITTER, member_key, read_index
 
 #: Tells one content of a raw file from another, fifteen times faster than sha256 does; whoever can
 #: forge it can write the user's files anyway.
@@ -240,8 +240,10 @@ class Archive:
 
 
 def _files(path: Path) -> list[Path]:
+    """The file, or all files in the folder but what macOS leaves there."""
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
+        every = (file for file in path.rglob("*") if not file.name.startswith(LITTER))
+        return sorted(file for file in every if file.is_file())
     return [path]
 
 
@@ -274,19 +276,19 @@ def _ambiguous(name: str, one: object, other: object) -> CorpusError:
 class Release:
     """A folder that holds a corpus' release. It is the user's, and only ever read.
 
-    Files and archives are found where people and their programs put them:
+    Files and archives are found where people and their programs put them.
 
-    * at the top of the folder, or of the one folder in it (of those in it, the one that has the
-      corpus' name) if there is none at the top;
-    * the archives of ``recordings`` in ``recordings/``, in ``recordings/recordings/``, in
-      ``recordings.zip``, or at the top. There, among other files, archives are known by a name that
-      ends in a hash, and those of ``A1_single_sites`` by one that begins with ``A1_``;
-    * packed as ``.tgz`` or ``.tar.gz``, or unpacked into a folder of the archive's name;
-    * in other letter case, and with the ``(1)`` that browsers add.
+    * Files, zips and archives may lie at the top of the folder. What is not there is looked for in
+      the folder inside it that has the corpus' name, or in the only one.
+    * The archives of ``recordings`` may also lie in ``recordings/``, in ``recordings/recordings/``
+      or in ``recordings.zip``. At the top, an archive is known by a name that ends in a hash; those
+      of ``A1_single_sites`` begin with ``A1_``, too.
+    * An archive may be a ``.tgz``, a ``.tar.gz``, or the folder that it was unpacked into.
+    * Names may have other letter case, or the ``(1)`` that browsers add.
 
-    What lies there twice counts once: a packed archive before an unpacked one, and either before
-    one in a zip. Two that are packed, or two that are unpacked, must have the same content: if not,
-    it is an error to read them.
+    An archive that is there more than once counts once: packed before unpacked, and either before
+    one in a zip. Copies of one kind must have the same content, and a packed archive the size of
+    its copy in the zip; otherwise it is an error to read it.
 
     Parameters
     ----------

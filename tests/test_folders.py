@@ -359,7 +359,10 @@ def test_two_unpacked_archives_are_compared_file_by_file(folder: Path) -> None:
     for place in ("recordings", "recordings/recordings"):
         unpack(folder / place / stem)
     (archive,) = release(folder).archives("recordings")
+    keys = archive.keys()
+    write(archive.path / ".DS_Store")
     assert len(cells(archive)) == 2
+    assert archive.keys() == keys
     changed = folder / "recordings" / "recordings" / stem / "TST001a.meta.json"
     changed.write_bytes(changed.read_bytes()[::-1])
     (archive,) = release(folder).archives("recordings")
