@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: The modules that decide on the content of a shard.
 WRITERS = (
     *("binning", "cells", "hdf5", "jobs", "members", "nems", "raster", "records", "schema"),
-    *("sessions", "shards", "threads", "waveforms"),
+    *("sessions", "shards", "tables", "texts", "threads", "waveforms"),
 )
 
 Scale = Literal["mini", "full"]

@@ -32,7 +32,7 @@ from builders.schema import CELL_ID, SUBSETS, matrices, of_subset, subset_of, ta
 from builders.sessions import candidates
 from builders.shards import Job
 from builders.waveforms import Sounds, waveform_jobs
-from nat4.population import PUBLISHED, Area, column_type, match_cells, read_area
+from nat4.population import PUBLISHED, Area, column_type, match_cells, read_area, typed_column
 
 if TYPE_CHECKING:
     from builders.facts import Fact
@@ -148,7 +148,7 @@ def _cells_job(areas: list[Area]) -> Job:
             columns = dict(zip(cells.column_names, cells, strict=True))
             rows = listed.take(area.rows(cells["cell_id"].to_pylist()))
             columns |= {name: [None] * len(cells) for name in names}
-            columns |= {name: rows[name].cast(types[name]) for name in rows.column_names}
+            columns |= {name: typed_column(rows[name], types[name]) for name in rows.column_names}
             columns |= {"has_val": [match is not None for match in how], "val_match": how}
             yield table(columns, features)
 

@@ -18,7 +18,7 @@ from datasets import Features, List, Value
 
 from builders import schema
 from builders.builder import CorpusBuilder, CorpusConfig, Scale, merge_globs, record_globs
-from builders.cells import WHERE, read_cells
+from builders.cells import WHERE, CellList, read_cells
 from builders.jobs import UNLABELED, SessionJobs, cells_job, places
 from builders.release import FINGERPRINT, Release, digest
 from builders.schema import CELL_ID, SUBSETS
@@ -149,7 +149,13 @@ def _sound(name: str) -> tuple[str, float]:
     return f"STIM_{name}.wav", ONSET_MS
 
 
-def read_list(release: Release, columns: tuple[str, ...] | None = None) -> pa.Table:
-    """The cells of ``cell_list.csv``: where they are, and all published columns or some."""
+def cell_list(release: Release, columns: tuple[str, ...] | None = None) -> CellList:
+    """``cell_list.csv``: where the cells are, and all published columns or some."""
     path = release.file("cell_list.csv")
-    return read_cells(path, PUBLISHED, cell_id="cellid", site="siteid", columns=columns)
+    md5 = Wingert2026.published[path.name]
+    return read_cells(path, PUBLISHED, "cellid", "siteid", columns, md5=md5, source=release.source)
+
+
+def read_list(release: Release, columns: tuple[str, ...] | None = None) -> pa.Table:
+    """The cells of `cell_list`; a CorpusError if a value in these columns is invalid."""
+    return cell_list(release, columns).checked()
