@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
 
 from builders.errors import CorpusError, unknown
+from builders.notes import Note
 from builders.release import Release, user_path
 from builders.schema import SUBSETS
 from builders.shards import Job
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 WRITERS = (
     *("binning", "cells", "epochs", "excluded", "hdf5", "jobs", "members", "nems", "notes"),
     *("raster", "records", "schema", "sessions", "shards", "spectrograms", "spikes", "spool"),
-    *("texts", "threads", "waveforms"),
+    *("tables", "texts", "threads", "waveforms"),
 )
 
 Scale = Literal["mini", "full"]
@@ -140,6 +141,11 @@ class CorpusBuilder(Parquet):
     @abstractmethod
     def describe(cls, release: Release) -> dict[str, object]:
         """What the release holds, counted: a fact's name to its value, for ``builders info``."""
+
+    @classmethod
+    def list_notes(cls, release: Release) -> list[Note]:
+        """What is to be noted of the lists of cells. Opens no archive."""
+        return []
 
     @classmethod
     @abstractmethod

@@ -22,7 +22,7 @@ class Findings:
     Attributes
     ----------
     notes : list of Note
-        Of the shards that have been built, each once.
+        Of the lists of cells and of the shards that have been built, each once.
     built, of : int
         How many shards have been built, of how many.
     excluded : dict of str to str
@@ -50,9 +50,10 @@ class Findings:
 def find(corpus: type[CorpusBuilder]) -> Findings:
     """The notes of a corpus, as its release stands now."""
     cache = ShardCache(corpus.corpus, code_key(corpus))
-    notes: dict[Note, None] = {}
+    release = corpus.release()
+    notes = dict.fromkeys(corpus.list_notes(release))
     built = of = 0
-    for job in corpus.jobs(corpus.release()):
+    for job in corpus.jobs(release):
         of += len(job.paths)
         if not any(map(cache.has_any, job.paths)):
             continue  # the ETag of a job is dearer than a look

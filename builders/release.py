@@ -326,14 +326,6 @@ class Release:
                 raise _ambiguous(name, found[0], copy)
         return found[0]
 
-    def lacking(self, names: Iterable[str]) -> list[str]:
-        return [
-            n
-            for n in names
-            if not (self.folder / n).exists()
-            and not (self.folder / n.removesuffix(".zip")).exists()
-        ]
-
     def archive(self, name: str) -> Archive:
         """One recording archive at the top of the release, packed or unpacked."""
         found = _grouped(Archive(name, path) for path in self._find(name, unpacked=True))

@@ -27,7 +27,7 @@ from builders.sessions import candidates, no_archive
 from builders.shards import Job
 from builders.spikes import AddNote, Spikes, bin_width, trial_notes
 from builders.spool import RasterSpool
-from nat4.population import PUBLISHED, Area, column_type, list_name, match_cells
+from nat4.population import PUBLISHED, Area, column_type, list_name, match_cells, typed_column
 
 CORPUS = "nat4"
 AUDITORY = {"auditory": Value("bool")}
@@ -63,10 +63,12 @@ def est_job(area: Area) -> Job:
             for note in found:
                 if note.session in ("", site):
                     notes.add(path, note)
-        return {
-            path: spool.tables(site, cells[site], _columns, RECORDS)
-            for site, path in shards.items()
-        }
+
+        def of_shard(site: str) -> Iterator[pa.Table]:
+            area.known.checked(site, excluded)
+            yield from spool.tables(site, cells[site], _columns, RECORDS)
+
+        return {path: of_shard(site) for site, path in shards.items()}
 
     facts = cache(lambda: json.dumps([area.listed.select(list(PUBLISHED)).to_pylist(), excluded]))
     paths = tuple(shards.values())
@@ -151,6 +153,7 @@ def val_job(area: Area, site: str) -> Job:
         def add(subject: str, text: str) -> None:
             notes.add(path, Note(site, subject, text))
 
+        area.known.checked(site, excluded)
         if site in excluded:
             add("", left_out(excluded[site]))
             return {path: []}
@@ -231,6 +234,8 @@ def cells_job(areas: list[Area]) -> Job:
 
     def of_areas(notes: Notes) -> Iterator[pa.Table]:
         for area, listed in zip(areas, published, strict=True):
+            for each in (area.known, area.every):
+                each.checked(excluded=excluded)
             for note in [*area.notes, *area.cell_notes()]:
                 notes.add(path, note)
             matches: dict[str, tuple[bool | None, str | None]] = {}
@@ -244,7 +249,7 @@ def cells_job(areas: list[Area]) -> Job:
             columns = dict(zip(cells.column_names, cells, strict=True))
             rows = listed.take(area.rows(cells["cell_id"].to_pylist()))
             columns |= {name: [None] * len(cells) for name in names}
-            columns |= {name: rows[name].cast(types[name]) for name in rows.column_names}
+            columns |= {name: typed_column(rows[name], types[name]) for name in rows.column_names}
             columns |= {"has_val": [has for has, _ in how], "val_match": [way for _, way in how]}
             yield table(columns, features)
 
