@@ -18,7 +18,7 @@ from datasets import Features, List, Value
 
 from builders import schema
 from builders.builder import CorpusBuilder, CorpusConfig, Scale, merge_globs, record_globs
-from builders.cells import CellList, read_cells
+from builders.cells import WHERE, CellList, read_cells
 from builders.jobs import UNLABELED, SessionJobs, cells_job, places
 from builders.notes import Note
 from builders.release import FINGERPRINT, Release, digest
