@@ -66,7 +66,7 @@ def record_tables(
         with spoiling(stim_columns(stim)["stim_id"]):
             found = spikes.presentations(stim, names)
         for number, trials in found.items():
-            for text in trial_notes(trials):
+            for text in trial_notes(trials, spikes.width):
                 note(stim, text)
             if len(trials):
                 of_cell[recordings == number] = len(presented)
