@@ -23,15 +23,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import builders.records
-from builders import schema
-from builders.cells import id_columns
-from builders.jobs import SessionJobs, places
-from builders.release import Release
-from builders.schema import CELL_ID, matrices, ragged, subset_of, table
+from builders.schema import matrices, ragged, subset_of, table
 from builders.shards import Job, ShardCache
 from tests.archives import SESSION, TILE, Files, h5, header, pack, packed, response, signal
+from tests.toy import EST, RECORDS, STIMULI, VAL, Toy
 
-RECORDS, STIMULI = Features(schema.RECORDS), Features(schema.STIMULI)
 PLACES = count()
 RATES = (100, 1000)
 
@@ -97,15 +93,8 @@ def build(folder: Path, files: Files, cells: list[str]) -> dict[str, bytes]:
 
 
 def build_from(release: Path, cells: list[str], corpus: str) -> dict[str, bytes]:
-    columns = id_columns(cells)
-    columns |= {"site": columns["session"], "area": pa.array(["A1"] * len(cells))}
-    described = pa.table({name: columns[name] for name in CELL_ID})
-    session = SessionJobs(
-        Release(corpus, release, "nowhere"), "recordings", SESSION, places(described), described
-    )
-    job = session.records(RECORDS)
-    shards = ShardCache(corpus, "code")
-    return {Path(path).stem: shards.shard(job, path).read_bytes() for path in job.paths}
+    toy = Toy(release, dict.fromkeys(cells, "A1"), corpus)
+    return {Path(path).stem: toy.shard(path).read_bytes() for path in (EST, VAL)}
 
 
 def rows(content: bytes) -> list[dict[str, Any]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from builders.binning import MAX_BINS
+from builders.members import broken
 from builders.nems import read_signals
 from builders.spikes import Spikes
 
@@ -158,11 +160,19 @@ def test_a_stimulus_without_a_trial_has_no_records_and_is_noted(toy: Toy) -> Non
 
 
 def test_trials_of_unequal_length_are_as_they_are_and_noted(toy: Toy) -> None:
-    put(toy, resp_epoch_csv=with_epochs((A, 0.6, 0.65), (B, 0.7, 0.8049), (B, 0.9, 1.0)))
+    """But for one bin, which an onset half-way between two bins makes."""
+    put(toy, resp_epoch_csv=with_epochs((A, 0.6, 0.65), (B, 0.7, 0.81), (B, 0.9, 1.0)))
     found = toy.responses(EST)
     assert found[A, CELL] == [counts(5), counts(9), counts(n_bins=5)]
-    assert [len(trial) for trial in found[B, CELL]] == [10, 10, 10]
-    assert toy.notes(EST) == [(A, "its trials differ in length: 0.05 to 0.1 s")]
+    assert [len(trial) for trial in found[B, CELL]] == [10, 11, 10]
+    assert toy.notes(EST) == [(A, "its trials differ in length: 5 to 10 bins")]
+
+
+def test_lengths_are_told_in_bins_of_the_shard(toy: Toy) -> None:
+    epochs = with_epochs((A, 0.6, 0.655), (B, 0.7, 0.809))
+    put(toy, resp_epoch_csv=epochs, resp_json=header("PointProcess", fs=1000))
+    assert [len(trial) for trial in toy.responses(EST)[A, CELL]] == [10, 10, 6]
+    assert toy.notes(EST) == [(A, "its trials differ in length: 5.5 to 10 bins")]
 
 
 @pytest.mark.parametrize(
@@ -191,9 +201,14 @@ def test_the_table_of_epochs_is_needed(toy: Toy) -> None:
         assert "no column 'end'" in toy.refusal(path, SESSION)
 
 
-def test_what_a_copied_release_breaks_is_not_said_of_one_as_published(toy: Toy) -> None:
+def test_an_archive_as_published_is_not_to_be_fetched_again(toy: Toy) -> None:
     put(toy, resp_h5=b"garbage")
-    assert "download it again; to go on without it" in toy.refusal(EST, SESSION)
+    assert "where they differ, download it again; to go on" in toy.refusal(EST, SESSION)
+    fetched = replace(pack(toy.folder, recording()), key="md5", fetch=lambda: None)
+    for archive, is_published in ((fetched, True), (replace(fetched, fetch=None), False)):
+        message = str(broken(archive, "x", "y"))
+        assert ("as published, its checksum agrees" in message) == is_published
+        assert ("download it again" in message) != is_published
 
 
 # Many cells and long recordings

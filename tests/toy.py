@@ -13,7 +13,7 @@ import pytest
 from datasets import Features
 
 from builders import schema
-from builders.cells import id_columns
+from builders.cells import CellList, ListFile, id_columns
 from builders.errors import RecordingError
 from builders.excluded import write_excluded
 from builders.jobs import SessionJobs, places
@@ -39,8 +39,11 @@ class Toy:
     The archives are those that lie in the folder when a shard is asked for.
     """
 
-    def __init__(self, folder: Path, areas: Mapping[str, str | None] | None = None) -> None:
+    def __init__(
+        self, folder: Path, areas: Mapping[str, str | None] | None = None, name: str = "toy"
+    ) -> None:
         self.folder = folder
+        self._cache = ShardCache(name, "code")
         self._areas = {SILENT: "A1", CELL: "A1"} if areas is None else areas
 
     @cached_property
@@ -53,16 +56,20 @@ class Toy:
         """The job that makes a shard, as the corpus stands now."""
         kind, *names = path.split("/")
         session = names[0] if kind == "stimuli" else names[1]
-        release = Release("toy", self.folder, "nowhere")
-        jobs = SessionJobs(release, "recordings", session, places(self._cells), self._cells)
+        release = Release(self._cache.corpus, self.folder, "nowhere")
+        listed = CellList(self._cells, [], {}, ListFile(self.folder / "cell_list.csv"))
+        jobs = SessionJobs(release, "recordings", session, places(self._cells), listed)
         if kind == "data":
             return jobs.records(RECORDS)
         return jobs.stimuli(STIMULI, len(TILE), {"est": 1, "val": 1})
 
+    def shard(self, path: str) -> Path:
+        """The file of a shard, built now if need be."""
+        return self._cache.shard(self.job(path), path)
+
     def rows(self, path: str) -> list[dict[str, Any]]:
         """The rows of a shard."""
-        found = pq.read_table(ShardCache("toy", "code").shard(self.job(path), path))
-        rows: list[dict[str, Any]] = found.to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(self.shard(path)).to_pylist()
         return rows
 
     def responses(self, path: str) -> dict[tuple[str, str], list[list[float]]]:
@@ -74,9 +81,9 @@ class Toy:
 
     def notes(self, path: str) -> list[tuple[str, str]]:
         """Subject and text of what is noted of a shard, which is built first."""
-        self.rows(path)
-        cache, job = ShardCache("toy", "code"), self.job(path)
-        notes = cache.notes(path, cache.etag(job)) or []
+        self.shard(path)
+        job = self.job(path)
+        notes = self._cache.notes(path, self._cache.etag(job)) or []
         assert all(note.session == job.session for note in notes)
         return [(note.subject, note.text) for note in notes]
 
