@@ -25,7 +25,9 @@ from .archives import CELL, SESSION, SILENT, TILE
 
 RECORDS, STIMULI = Features(schema.RECORDS), Features(schema.STIMULI)
 EST, VAL = (f"data/A1/{SESSION}/{subset}.parquet" for subset in ("est", "val"))
-TILES = f"stimuli/{SESSION}/est-00000-of-00001.parquet"
+TILES, VAL_TILES = (
+    f"stimuli/{SESSION}/{subset}-00000-of-00001.parquet" for subset in ("est", "val")
+)
 
 
 def counts(*bins: int, n_bins: int = 10) -> list[float]:
