@@ -106,9 +106,11 @@ def _told(trials: Mapping[str, Trials | CorpusError]) -> dict[str, Trials]:
     return {stim: each for stim, each in trials.items() if isinstance(each, Trials)}
 
 
-def _bins_of(trials: Mapping[str, Trials | CorpusError]) -> dict[str, tuple[list[int], list[int]]]:
+def _bins_of(trials: Mapping[str, Trials | CorpusError]) -> dict[str, object]:
+    """What must agree between two recordings of a cell."""
     return {
-        stim: (each.first.tolist(), each.n_bins.tolist()) for stim, each in _told(trials).items()
+        stim: (each.first.tolist(), each.n_bins.tolist()) if isinstance(each, Trials) else None
+        for stim, each in trials.items()
     }
 
 

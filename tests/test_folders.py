@@ -73,7 +73,7 @@ def error(ask: Callable[[], object]) -> str:
 
 
 def cells(archive: Archive) -> list[str]:
-    return read_signals(archive)["resp"].channels
+    return read_signals(archive, ["resp"])["resp"].channels
 
 
 # Where archives lie

@@ -69,6 +69,10 @@ class Toy:
         """The file of a shard, built now if need be."""
         return self._cache.shard(self.job(path), path)
 
+    def etag(self, path: str) -> str:
+        """The ETag of a shard; opens no archive."""
+        return self._cache.etag(self.job(path))
+
     def rows(self, path: str) -> list[dict[str, Any]]:
         """The rows of a shard."""
         rows: list[dict[str, Any]] = pq.read_table(self.shard(path)).to_pylist()
@@ -84,9 +88,8 @@ class Toy:
     def notes(self, path: str) -> list[tuple[str, str]]:
         """Subject and text of what is noted of a shard, which is built first."""
         self.shard(path)
-        job = self.job(path)
-        notes = self._cache.notes(path, self._cache.etag(job)) or []
-        assert all(note.session == job.session for note in notes)
+        notes = self._cache.notes(path, self.etag(path)) or []
+        assert all(note.session == self.job(path).session for note in notes)
         return [(note.subject, note.text) for note in notes]
 
     def refusal(self, path: str, unit: str) -> str:
