@@ -125,7 +125,7 @@ def read_session(
     looked: set[Archive] = set()
 
     def look(archive: Archive) -> bool:
-        """Read an archive; whether it holds cells of the session that no other holds."""
+        """Read an archive; whether it holds cells of the session."""
         looked.add(archive)
         try:
             signal, inside = _look_inside(archive, name, data)
@@ -134,16 +134,15 @@ def read_session(
                 raise
             failures.append(error)
             return False
-        is_named = archive in of_session.named
         if inside is None:  # what it is called must do
-            own, is_new = set(), is_named
+            own, is_part = set(), archive in of_session.named
         else:
             own = {cell for cell in inside if cell.partition("-")[0] == session}
-            is_new = bool(own - held) or (is_named and bool(own))
-        if is_new:
+            is_part = bool(own)
+        if is_part:
             parts.append(signal)
         held.update(own)
-        return is_new
+        return is_part
 
     for archive in of_session.first:
         look(archive)
@@ -151,7 +150,7 @@ def read_session(
     for archive in _rest(archives, of_session):
         if parts and held.issuperset(cells):
             break
-        if archive in looked or (parts and not _is_near(archive, session, of_session)):
+        if archive in looked or (parts and not _is_near(archive, session, listed)):
             continue
         if look(archive):
             found.append(archive.name)
@@ -189,15 +188,15 @@ def no_archive(session: str, archives: Sequence[Archive]) -> str:
     return f"none of {len(archives)} archives{where} holds a cell of {session}"
 
 
-def _is_near(archive: Archive, session: str, of_session: Candidates) -> bool:
+def _is_near(archive: Archive, session: str, listed: Collection[str]) -> bool:
     """Whether an archive is worth a look for the cells that are missing of a session.
 
-    One that would have to be fetched must be named as the session, but for the last letter.
+    It is if it is named after no listed session. One that would have to be fetched must be named
+    as the session, but for the last letter.
     """
-    if archive not in of_session.alike:
-        return False
-    return archive.fetch is None or _common_prefix(_named_after(archive), session) >= (
-        len(session) - 1
+    name = _named_after(archive)
+    return name not in listed and (
+        archive.fetch is None or _common_prefix(name, session) >= len(session) - 1
     )
 
 
