@@ -49,8 +49,8 @@ class Epochs:
             self._rows: dict[str, list[list[str]]] = {}
             names = self._columns[0]
             for row in rows:
-                for name in {row[place] for place in names if place < len(row)}:
-                    self._rows.setdefault(name, []).append(row)
+                if len(row) > names[0]:
+                    self._rows.setdefault(row[names[0]], []).append(row)
         except csv.Error as error:
             raise ValueError(f"it is no table: {error}") from error
 
@@ -73,8 +73,7 @@ class Epochs:
         for row in self._rows.get(name, ()):
             if any(each.strip() for each in row[self._width :]):
                 raise ValueError(f"a row has {len(row)} columns, the header {self._width}")
-            _, *texts = (self._text(row, places) for places in self._columns)
-            values = map(number, texts)
+            values = (number(self._text(row, places)) for places in self._columns[1:])
             bounds.append([math.nan if value is None else value for value in values])
         starts, ends = np.array(bounds, np.float64).reshape(-1, 2).T
         return starts, ends

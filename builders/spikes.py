@@ -80,7 +80,9 @@ class Spikes:
         return (
             cell in trains
             and np.array_equal(trains[cell] - self.begins[cell], train)
-            and _bins(first) == _bins(self.trials[number])
+            and [each.first.tolist() for each in _told(first)]
+            == [each.first.tolist() for each in _told(self.trials[number])]
+            and first.keys() == self.trials[number].keys()
         )
 
     def stimuli(self) -> list[str]:
@@ -103,14 +105,6 @@ class Spikes:
             if trials is not None:
                 found[number] = trials
         return found
-
-
-def _bins(trials: Mapping[str, Trials | CorpusError]) -> dict[str, object]:
-    """First bins and lengths of the trials of each stimulus; None where they cannot be told."""
-    return {
-        stim: (each.first.tolist(), each.n_bins.tolist()) if isinstance(each, Trials) else None
-        for stim, each in trials.items()
-    }
 
 
 def _told(trials: Mapping[str, Trials | CorpusError]) -> list[Trials]:
