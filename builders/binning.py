@@ -34,8 +34,8 @@ class Trials:
 
     Attributes
     ----------
-    onsets, ends : (R,) float64
-        Start and end of each trial in the recording, in seconds, as the release states them.
+    onsets : (R,) float64
+        Start of each trial in the recording, in seconds, as the release states it.
     first : (R,) int64
         First bin of each trial.
     n_bins : (R,) int64
@@ -46,7 +46,6 @@ class Trials:
     """
 
     onsets: Floats
-    ends: Floats
     first: Ints
     n_bins: Ints
     left_out: tuple[str, ...] = ()
@@ -106,7 +105,7 @@ def find_trials(starts: Floats, ends: Floats, fs: float) -> Trials:
         )
         if n
     ]
-    return Trials(starts[kept], ends[kept], first[kept], (stop - first)[kept], tuple(left_out))
+    return Trials(starts[kept], first[kept], (stop - first)[kept], tuple(left_out))
 
 
 def spike_bins(times: Floats, fs: float, n_bins: int) -> Ints:

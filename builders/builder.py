@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
 
 from builders.errors import CorpusError, unknown
-from builders.release import Release
+from builders.notes import Note
+from builders.release import Release, user_path
 from builders.schema import SUBSETS
 from builders.shards import Job
 from builders.zenodo import ZenodoRelease
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 WRITERS = (
     *("binning", "cells", "epochs", "excluded", "hdf5", "jobs", "members", "nems", "notes"),
     *("raster", "records", "schema", "sessions", "shards", "spectrograms", "spikes", "spool"),
-    *("texts", "threads", "waveforms"),
+    *("tables", "texts", "threads", "waveforms"),
 )
 
 Scale = Literal["mini", "full"]
@@ -142,6 +143,11 @@ class CorpusBuilder(Parquet):
         """What the release holds, counted: a fact's name to its value, for ``builders info``."""
 
     @classmethod
+    def list_notes(cls, release: Release) -> list[Note]:
+        """What is to be noted of the lists of cells. Opens no archive."""
+        return []
+
+    @classmethod
     @abstractmethod
     def facts(cls) -> Sequence[Fact]:
         """What was published about the release, and how to find it there; for `validate`."""
@@ -161,17 +167,26 @@ class CorpusBuilder(Parquet):
             If ``<CORPUS>_DATA`` in the environment names no folder.
         """
         variable = f"{cls.corpus.upper()}_DATA"
-        folder = os.environ.get(variable)
-        if not folder:
+        named = os.environ.get(variable)
+        if not named:
             return ZenodoRelease(cls.corpus, cls.source, cls.record, cls.published)
-        if not Path(folder).is_dir():
+        folder = user_path(variable, named)
+        if why := _no_folder(folder):
             raise CorpusError(
                 f"no release of {cls.corpus}",
                 where=folder,
-                why="no such folder",
+                why=why,
                 fix=f"correct {variable}; without it, the release is fetched from {cls.source}",
             )
-        return Release(cls.corpus, Path(folder), cls.source)
+        return Release(cls.corpus, folder, cls.source)
+
+
+def _no_folder(path: Path) -> str:
+    """Why this is no folder; empty where it is one."""
+    try:
+        return "" if path.is_dir() else "it is a file" if path.exists() else "no such folder"
+    except OSError as error:  # a name that is too long
+        return str(error.strerror)
 
 
 def repository_url(corpus: str) -> str:

@@ -90,13 +90,16 @@ class _Held:
     ----------
     config : CorpusConfig
     splits : dict of str to list of str
-        The shards of each split that has rows; without rows, it cannot be loaded.
+        The shards of each split that has rows. Plain `datasets` cannot load one that has none.
+    empty : list of str
+        The splits whose shards are there and have no rows.
     missing : int
         How many shards of the config are not there.
     """
 
     config: Any
     splits: dict[str, list[str]]
+    empty: list[str]
     missing: int
 
 
@@ -105,7 +108,7 @@ def _held(
 ) -> Iterator[_Held]:
     """The configs that were asked for, or of which all is there anyway."""
     for config in corpus.BUILDER_CONFIGS:
-        splits, missing = {}, 0
+        splits, empty, missing = {}, [], 0
         for split, globs in config.globs.items():
             paths = [
                 path for path in sorted(features) if any(matches(path, glob) for glob in globs)
@@ -114,8 +117,10 @@ def _held(
             missing += len(paths) - len(held)
             if _size(manifest, held, config)[0]:
                 splits[split] = held
-        if splits and (not missing or config.name in manifest.configs):
-            yield _Held(config, splits, missing)
+            elif held:
+                empty.append(split)
+        if (splits or empty) and (not missing or config.name in manifest.configs):
+            yield _Held(config, splits, empty, missing)
 
 
 def exported_card(
@@ -137,7 +142,8 @@ def exported_card(
     metadata : mapping
         Entries of the YAML that replace the corpus' own.
     """
-    held = list(_held(corpus, manifest, features))
+    there = list(_held(corpus, manifest, features))
+    held = [each for each in there if each.splits]
     code = code_key(corpus)
     infos = [
         _info(each, manifest, features)
@@ -154,7 +160,7 @@ def exported_card(
     ]
     header = {**corpus.card, **metadata, "configs": configs, "dataset_info": infos}
     body = _body(corpus).rstrip("\n").replace(f'"./{corpus.corpus}"', HERE)
-    return _with_yaml(header, f"{body}\n\n{_provenance(corpus, manifest, held)}").encode()
+    return _with_yaml(header, f"{body}\n\n{_provenance(corpus, manifest, there)}").encode()
 
 
 def _size(manifest: Manifest, paths: list[str], config: Any) -> tuple[int, int]:
@@ -202,8 +208,10 @@ def _provenance(corpus: type[CorpusBuilder], manifest: Manifest, held: list[_Hel
             for split, of_split in each.splits.items()
         ]
         size = sum(manifest.shards[path].bytes for path in paths) / 1e6
-        lack = f"incomplete: {each.missing} shards could not be made" if each.missing else ""
-        lines.append(f"| `{each.config.name}` | {', '.join(rows)} | {size:,.1f} MB | {lack} |")
+        lack = [f"incomplete: {each.missing} shards could not be made"] if each.missing else []
+        lack += [f"no rows in {split}, which cannot be loaded" for split in each.empty]
+        columns = f"`{each.config.name}`", ", ".join(rows), f"{size:,.1f} MB", "; ".join(lack)
+        lines.append(f"| {' | '.join(columns)} |")
     lines += ["", *_join(held), *_SIZES_ARE_CHECKED, "", "## How it was made", ""]
 
     shards = manifest.shards.values()

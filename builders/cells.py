@@ -3,27 +3,122 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.compute as pc
 from datasets import Features
 
-from builders.errors import CorpusError
+from builders.errors import RecordingError
+from builders.notes import Note
+from builders.release import digest
 from builders.schema import CELL_ID, parse_cell_id
+from builders.tables import content_of, header_of, read_plain, read_tolerant
 
-#: Bytes of a table; the largest published one has 5.7 MB.
-LARGEST_TABLE = 256 << 20
 #: The columns that say which shard a cell's records are in.
 WHERE = ("cell_id", "session", "site", "area")
 #: What reading one can end in.
 BAD_TABLE = (OSError, ValueError, MemoryError, csv.Error, pa.ArrowException)
-FIX = "compare it with the published one; where they differ, download it again"
+#: How many invalid values an error names.
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class ListFile:
+    """A cell list's file, and what an error about it says.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    md5 : str
+        The checksum of the published file; empty if it is not known.
+    source : str
+        The address of the release.
+    """
+
+    path: Path
+    md5: str = ""
+    source: str = ""
+
+    def error(
+        self, why: object, what: str = "cannot read the cell list", cell: str = ""
+    ) -> RecordingError:
+        """The error for a list that is not as it should be, perhaps for the sake of one cell."""
+        is_published = bool(self.md5) and self._md5() == self.md5
+        where = f"{self.path} ({self.source})" if is_published else self.path
+        return RecordingError(what, where=where, why=why, unit=cell, is_published=is_published)
+
+    def _md5(self) -> str:
+        try:
+            return digest(self.path, "md5")
+        except OSError:
+            return ""
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Whatever reading the file ends in becomes an `error`."""
+        try:
+            yield
+        except BAD_TABLE as error:
+            raise self.error(error) from error
+
+
+@dataclass(frozen=True)
+class CellList:
+    """A table with one row per cell, and what is wrong with it.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        Null where a value is missing or invalid. Of two rows of one cell, it has the first.
+    notes : list of Note
+        What is missing or was left out.
+    invalid : dict of str to str
+        Cell id -> what is wrong with one of its values. Whoever uses the cell must raise.
+    file : ListFile
+        Where the table is from.
+    """
+
+    table: pa.Table
+    notes: list[Note]
+    invalid: dict[str, str]
+    file: ListFile
+
+    def checked(self, session: str | None = None, excluded: Collection[str] = ()) -> pa.Table:
+        """The table, if no cell is invalid: of a session, or, by default, of all.
+
+        Parameters
+        ----------
+        session : str, optional
+            The session whose cells are used.
+        excluded : collection of str
+            Cells that do not matter.
+
+        Raises
+        ------
+        RecordingError
+            If one is; it names the first few.
+        """
+        invalid = {
+            cell: f"{cell}: {why}"
+            for cell, why in self.invalid.items()
+            if cell not in excluded and session in (None, cell.partition("-")[0])
+        }
+        if invalid:
+            named = [*invalid.values()][:NAMED]
+            more = [f"and {len(invalid) - NAMED} more"] if len(invalid) > NAMED else []
+            raise self.file.error("; ".join(named + more), cell=next(iter(invalid)))
+        return self.table
+
+    def all_notes(self) -> list[Note]:
+        """The notes, and one on each invalid cell."""
+        wrong = [Note(cell.partition("-")[0], cell, why) for cell, why in self.invalid.items()]
+        return [*self.notes, *wrong]
 
 
 def read_cells(
@@ -32,27 +127,35 @@ def read_cells(
     cell_id: str,
     site: str,
     columns: Collection[str] | None = None,
-) -> pa.Table:
+    *,
+    md5: str = "",
+    source: str = "",
+) -> CellList:
     """A cell list with its published columns under their names, and where each cell's records are.
 
     Parameters
     ----------
-    path, published, cell_id, columns
+    path, published, cell_id, columns, md5, source
         As for `read_table`; ``area`` must be published.
     site : str
-        The column that holds the site's id.
+        The column that holds the site's id. It must be there. A cell without a site is invalid, and
+        has no row.
 
     Returns
     -------
-    pyarrow.Table
+    CellList
         In the file's order: `WHERE`, then the columns of `published`. `with_ids` adds the rest of
         the cell id.
     """
-    cells = read_table(path, published, cell_id, columns and {*columns, cell_id, site, "area"})
-    if None in (sites := cells[site].to_pylist()):
-        cell = cells[cell_id][sites.index(None)]
-        raise CorpusError("cannot read the cell list", where=path, why=f"{cell} has no {site}")
-    _check_folders(path, [*sites, *(area for area in cells["area"].to_pylist() if area)])
+    file = ListFile(path, md5, source)
+    found = _read(file, published, columns and {*columns, cell_id, site, "area"}, (cell_id, site))
+    cells, invalid = found.table, dict(found.invalid)
+    if cells[site].null_count:
+        for cell in cells.filter(pc.is_null(cells[site]))[cell_id].to_pylist():
+            invalid.setdefault(cell, f"it has no {site}")
+        cells = cells.filter(pc.is_valid(cells[site]))
+    for column in (cells[site], cells["area"]):
+        _check_folders(file, column, "/")
     ids = cells[cell_id].to_pylist()
     where = {
         "cell_id": cells[cell_id],
@@ -60,7 +163,8 @@ def read_cells(
         "site": cells[site],
         "area": cells["area"],
     }
-    return pa.table(where | dict(zip(cells.column_names, cells, strict=True)))
+    table = pa.table(where | dict(zip(cells.column_names, cells, strict=True)))
+    return replace(found, table=table, invalid=invalid)
 
 
 def with_ids(cells: pa.Table) -> pa.Table:
@@ -85,118 +189,88 @@ def id_columns(ids: list[str]) -> dict[str, pa.Array]:
 
 
 def read_table(
-    path: Path, published: dict[str, Any], cell_id: str, columns: Collection[str] | None = None
-) -> pa.Table:
-    """A CSV with one row per cell and a header.
+    path: Path,
+    published: dict[str, Any],
+    cell_id: str,
+    columns: Collection[str] | None = None,
+    *,
+    md5: str = "",
+    source: str = "",
+) -> CellList:
+    """A CSV with one row per cell and a header, read as pandas would read it.
 
     Parameters
     ----------
     path : Path
-        Quoted values may span lines; empty ones are null.
+        Missing values are spelled in any of the ways that pandas knows; spaces around values and
+        names do not count; quoted values may span lines.
     published : dict of str to feature
-        The columns that it must have. A `List` column holds printed numpy arrays, as
-        ``"[ 1.0e-03 -2.0e-03\\n ...]"``; the numbers are parsed and nothing is evaluated.
+        Its columns. One that is missing is null in all rows, which is noted. A `List` column holds
+        printed numpy arrays, as ``"[ 1.0e-03 -2.0e-03\\n ...]"``; nothing is evaluated.
     cell_id : str
-        The column that holds the cell's id.
+        The column that holds the cell's id. It must be there.
     columns : collection of str, optional
-        The published columns that are wanted: others are not parsed.
+        The published columns that are wanted: others are not looked at.
+    md5 : str, optional
+        The checksum of the published file, if it is known.
+    source : str, optional
+        The address of the release.
+
+    Returns
+    -------
+    CellList
+        Its table has the wanted columns, and one row for each cell.
 
     Raises
     ------
     CorpusError
-        If a column is missing, a value does not have its column's type, a cell stands twice, or its
+        If it cannot be read at all, a wanted column stands in it twice with different values, or a
         session cannot be a folder.
     """
+    return _read(ListFile(path, md5, source), published, columns, (cell_id,))
+
+
+def read_texts(path: Path, cell_id: str) -> CellList:
+    """All columns of a table as texts, in the rows that `read_table` finds in it.
+
+    A column without a name is left out, and so is one that stands in it twice with different
+    values, which is noted.
+    """
+    file = ListFile(path)
+    with file.reading():
+        content = content_of(path)
+        names = [name for name in header_of(content) if name]
+        found = read_tolerant(content, dict.fromkeys(names, pa.string()), cell_id)
+    notes = [*found.notes, *(f"two columns {name} that differ: left out" for name in found.twice)]
+    table = found.table.drop_columns(found.twice)
+    return CellList(table, [Note("", path.name, note) for note in notes], found.invalid, file)
+
+
+def _read(
+    file: ListFile,
+    published: dict[str, Any],
+    columns: Collection[str] | None,
+    needed: tuple[str, ...],
+) -> CellList:
+    """As `read_table`; the first of the needed columns is that of the cell id."""
     fields = Features(published).arrow_schema
     types = {field.name: field.type for field in fields if field.name in (columns or published)}
-    # pandas writes an integer column that has gaps as floats, 2.0 for 2.
-    integers = [name for name, type_ in types.items() if pa.types.is_integer(type_)]
-    lists = [name for name, type_ in types.items() if pa.types.is_list(type_)]
-    read_as = types | dict.fromkeys(integers, pa.float64()) | dict.fromkeys(lists, pa.string())
-    try:
-        content = _content(path)
-        header = next(csv.reader(_text(content)), [])
-        counts = Counter(header)
-        if odd := [name for name in published if counts[name] != 1]:
-            missing = [name for name in odd if not counts[name]]
-            why = f"no column {', '.join(missing)}" if missing else f"twice: {', '.join(odd)}"
-            raise CorpusError("cannot read the cell list", where=path, why=why, fix=FIX)
-        table = pyarrow.csv.read_csv(
-            pa.BufferReader(content),
-            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=read_as,
-                include_columns=list(types),
-                null_values=["", "nan", "NaN"],
-                strings_can_be_null=True,
-            ),
-        )
-        for name in integers + lists:
-            column = table[name]
-            parsed = _parse_arrays(path, column) if name in lists else column.cast(types[name])
-            table = table.set_column(table.column_names.index(name), name, parsed)
-    except BAD_TABLE as error:
-        raise CorpusError("cannot read the cell list", where=path, why=error, fix=FIX) from error
-    _check_ids(path, table[cell_id].to_pylist())
-    return table
+    notes: list[str] = []
+    invalid: dict[str, str] = {}
+    with file.reading():
+        content = content_of(file.path)
+        table = read_plain(content, types, needed[0])
+        if table is None:
+            found = read_tolerant(content, types, needed[0], needed)
+            if found.twice:
+                raise ValueError(f"twice, with different values: {', '.join(found.twice)}")
+            table, notes, invalid = found.table, found.notes, found.invalid
+    _check_folders(file, table[needed[0]], "^[^-]*/")  # the session, not the rest of the id
+    return CellList(table, [Note("", file.path.name, note) for note in notes], invalid, file)
 
 
-def read_texts(path: Path) -> pa.Table:
-    """All columns of a table that `read_table` has read, as texts; null where there is none."""
-    try:
-        rows = csv.DictReader(_text(_content(path)))
-        names = [name for name in rows.fieldnames or () if name]
-        texts = [[row[name] or None for name in names] for row in rows]
-    except BAD_TABLE as error:
-        raise CorpusError("cannot read the cell list", where=path, why=error, fix=FIX) from error
-    columns = zip(*texts, strict=True) if texts else [() for _ in names]
-    return pa.table(
-        {name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)}
-    )
-
-
-def _content(path: Path) -> bytes:
-    if (size := path.stat().st_size) > LARGEST_TABLE:
-        raise ValueError(f"it has {size} bytes; {LARGEST_TABLE} is the limit")
-    content = path.read_bytes()
-    if b"\0" in content:
-        raise ValueError("it holds NUL bytes, as no text in UTF-8 does")
-    return content
-
-
-def _text(content: bytes) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
-
-
-def _parse_arrays(path: Path, texts: pa.ChunkedArray) -> pa.Array:
-    """Numbers from numpy prints; null where there is no text."""
-    rows: list[np.ndarray[Any, Any] | None] = []
-    for number, text in enumerate(texts.to_pylist(), 1):
-        try:
-            rows.append(
-                None if text is None else np.array(text.strip().strip("[]").split(), np.float32)
-            )
-        except ValueError as error:
-            why = f"row {number}: {error}"
-            raise CorpusError("cannot read the cell list", where=path, why=why) from error
-    return pa.array(rows, pa.list_(pa.float32()))
-
-
-def _check_ids(path: Path, ids: list[str | None]) -> None:
-    twice = [str(cell) for cell, count in Counter(ids).items() if count > 1 or cell is None]
-    if twice:
-        raise CorpusError(
-            "cannot read the cell list",
-            where=path,
-            why=f"a cell stands in it twice, or has no id: {', '.join(sorted(twice))}",
-            fix=FIX,
-        )
-    _check_folders(path, [str(cell).partition("-")[0] for cell in ids])
-
-
-def _check_folders(path: Path, names: list[str]) -> None:
+def _check_folders(file: ListFile, names: pa.ChunkedArray, odd: str) -> None:
     """Sessions, sites and areas are folders of the repository; see `builders.shards.Job`."""
-    if odd := [name for name in names if "/" in name]:
-        raise CorpusError(
-            f"a name in the cell list cannot be a folder: {odd[0]!r}", where=path, fix=FIX
-        )
+    found = names.filter(pc.fill_null(pc.match_substring_regex(names, odd), False))
+    if len(found):
+        raise file.error("", f"a name in the cell list cannot be a folder: {found[0].as_py()!r}")

@@ -69,9 +69,9 @@ def exclude(
     undo: Annotated[bool, typer.Option("--undo", help="Take it in again.")] = False,
 ) -> None:
     """Leave a session, a cell or a stimulus out of a corpus, so that the rest can be used."""
-    from builders.excluded import read_excluded, write_excluded
+    from builders.excluded import check_unit, read_excluded, write_excluded
 
-    find_corpus(corpus)
+    builder = find_corpus(corpus)
     excluded = read_excluded(corpus)
     if undo:
         if unit not in excluded:
@@ -83,6 +83,7 @@ def exclude(
             fix=f'say why: builders exclude {corpus} {unit} --because "..."',
         )
     else:
+        check_unit(unit, [job.session for job in builder.jobs(builder.release())])
         excluded[unit] = because.strip()
     write_excluded(corpus, excluded)
     typer.echo(f"{unit} is {'taken in again' if undo else 'left out'}")

@@ -68,7 +68,7 @@ class RecordingError(CorpusError):
         corpus: str = "",
         is_published: bool = False,
     ) -> None:
-        fix = "compare the archive with the published one; where they differ, download it again"
+        fix = "compare the file with the published one; where they differ, download it again"
         if is_published:
             fix = "the file is as published, its checksum agrees: please tell its authors"
         if corpus and unit:

@@ -7,9 +7,11 @@ kept in ``$BUILDERS_HOME/excluded/<corpus>.json``, and every load says that it i
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
-from builders.errors import CorpusError
+from builders.epochs import STIM
+from builders.errors import CorpusError, unknown
 from builders.release import home, replace_file
 
 
@@ -41,6 +43,14 @@ def read_excluded(corpus: str) -> dict[str, str]:
 def write_excluded(corpus: str, excluded: dict[str, str]) -> None:
     """Keep what is to be left out of a corpus."""
     replace_file(_file(corpus), json.dumps(excluded, indent=1, sort_keys=True).encode())
+
+
+def check_unit(unit: str, sessions: Iterable[str]) -> None:
+    """Raise for a name that cannot be left out: it must name a session, or a stimulus."""
+    session = unit.partition("/")[0].partition("-")[0]
+    known = sorted({each for each in sessions if each})
+    if session not in known and not unit.startswith(STIM):
+        raise unknown("session", session, known)
 
 
 def of_session(excluded: dict[str, str], session: str) -> dict[str, str]:

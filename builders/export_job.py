@@ -15,6 +15,7 @@ from builders import __version__
 from builders.builder import CorpusBuilder, code_key, find_corpus
 from builders.card import matches
 from builders.errors import CorpusError
+from builders.excluded import read_excluded
 from builders.manifest import Folder, Shard, sha256
 from builders.release import Archive, Release, digest, home
 from builders.shards import Job, ShardCache, etag_of
@@ -62,7 +63,8 @@ def read_jobs(corpus: str, release: str) -> dict[str, Job]:
             why="no such folder",
             fix="put the release where all workers see it under the same name",
         )
-    return _read_jobs(corpus, release, home(), _release(corpus, release).stamp())
+    stamp = _release(corpus, release).stamp(), tuple(read_excluded(corpus).items())
+    return _read_jobs(corpus, release, home(), stamp)
 
 
 @lru_cache(maxsize=4)

@@ -22,12 +22,14 @@ from typing import Any, BinaryIO
 
 from fsspec.spec import AbstractFileSystem
 
-from builders import pinning
+from builders import findings, pinning
 from builders.builder import code_key, corpora, find_corpus
 from builders.card import repository_card
 from builders.errors import CorpusError, unknown
+from builders.excluded import read_excluded
 from builders.release import home
-from builders.shards import Job, ShardCache
+from builders.shards import Job, ShardCache, etag_of
+from builders.urls import split_path
 
 pinning.install()
 
@@ -87,7 +89,7 @@ class CorpusFileSystem(AbstractFileSystem):
 
     def _below(self, path: str, depth: int | None) -> dict[str, dict[str, Any]]:
         """The files and folders that many levels below a folder, or the file itself."""
-        corpus, _, inside = _split(path)
+        corpus, _, inside = split_path(path)
         found = {}
         for file in [CARD, *_repository(corpus).jobs]:
             if file == inside:
@@ -105,7 +107,7 @@ class CorpusFileSystem(AbstractFileSystem):
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         """Name, type, size (-1 while unknown) and, of a file, its ETag."""
         path = self._strip_protocol(path)
-        corpus, etag, inside = _split(path)
+        corpus, etag, inside = split_path(path)
         if not inside:
             if corpus:
                 find_corpus(corpus)
@@ -150,7 +152,7 @@ class CorpusFileSystem(AbstractFileSystem):
                 why="corpus:// is read-only",
                 fix="write to a copy",
             )
-        corpus, etag, inside = _split(path)
+        corpus, etag, inside = split_path(path)
         if inside == CARD:
             return io.BytesIO(repository_card(find_corpus(corpus)))
         repository = _repository(corpus)
@@ -160,7 +162,10 @@ class CorpusFileSystem(AbstractFileSystem):
         self._check(path, repository.cache, job, etag)
         for _ in range(ATTEMPTS):
             with suppress(FileNotFoundError):  # replaced by another version, or deleted, just now
-                return _opened(repository.cache.shard(job, inside).open("rb"))
+                file = repository.cache.shard(job, inside)
+                opened = _opened(file.open("rb"))
+                findings.opened(corpus, etag, inside, repository.cache.notes(inside, etag_of(file)))
+                return opened
         raise CorpusError(
             f"cannot open corpus://{path}",
             where=repository.cache.root,
@@ -178,7 +183,7 @@ class CorpusFileSystem(AbstractFileSystem):
 
     def _explain(self, pattern: str) -> None:
         """Raise for the first part of a path or a glob that names nothing."""
-        corpus, _, inside = _split(pattern)
+        corpus, _, inside = split_path(pattern)
         parts = inside.split("/") if inside else []
         repository = _repository(corpus)
         files = [file.split("/") for file in [CARD, *repository.jobs]]
@@ -219,13 +224,6 @@ def _entry(name: str, kind: str = "directory") -> dict[str, Any]:
     return {"name": name, "size": 0 if kind == "directory" else UNKNOWN_SIZE, "type": kind}
 
 
-def _split(path: str) -> tuple[str, str, str]:
-    """Corpus, the ETag that it is pinned to or "", and path in the repository."""
-    root, _, inside = path.partition("/")
-    corpus, _, etag = root.partition("@")
-    return corpus, etag, inside
-
-
 _LOCK = threading.Lock()
 
 
@@ -233,7 +231,8 @@ def _repository(corpus: str) -> Repository:
     builder = find_corpus(corpus)
     release = builder.release()
     with _LOCK:
-        return _read_repository(corpus, str(release.folder), home(), release.stamp())
+        stamp = release.stamp(), tuple(read_excluded(corpus).items())
+        return _read_repository(corpus, str(release.folder), home(), stamp)
 
 
 @lru_cache(maxsize=8)

@@ -12,6 +12,7 @@ from builders.errors import CorpusWarning
 from builders.excluded import read_excluded
 from builders.notes import Note
 from builders.shards import ShardCache
+from builders.urls import pinned_url, split_path
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Findings:
     Attributes
     ----------
     notes : list of Note
-        Of the shards that have been built, each once.
+        Of the lists of cells and of the shards that have been built, each once.
     built, of : int
         How many shards have been built, of how many.
     excluded : dict of str to str
@@ -49,9 +50,10 @@ class Findings:
 def find(corpus: type[CorpusBuilder]) -> Findings:
     """The notes of a corpus, as its release stands now."""
     cache = ShardCache(corpus.corpus, code_key(corpus))
-    notes: dict[Note, None] = {}
+    release = corpus.release()
+    notes = dict.fromkeys(corpus.list_notes(release))
     built = of = 0
-    for job in corpus.jobs(corpus.release()):
+    for job in corpus.jobs(release):
         of += len(job.paths)
         if not any(map(cache.has_any, job.paths)):
             continue  # the ETag of a job is dearer than a look
@@ -61,6 +63,54 @@ def find(corpus: type[CorpusBuilder]) -> Findings:
                 built += 1
                 notes |= dict.fromkeys(found)
     return Findings(sorted(notes), built, of, read_excluded(corpus.corpus))
+
+
+@dataclass
+class _Stream:
+    """A streamed load, and whether it has been warned of."""
+
+    is_warned: bool = False
+
+
+# The shards of streamed loads that had not been built when the load began, pinned.
+_WATCHED: dict[str, _Stream] = {}
+
+
+def of_files(urls: Iterable[str]) -> tuple[str, list[Note]]:
+    """The corpus of some pinned shards, and the notes on those that have been built."""
+    corpus, notes = "", set()
+    for url in urls:
+        corpus, etag, path = split_path(url)
+        notes |= set(ShardCache(corpus, "").notes(path, etag) or ())
+    return corpus, sorted(notes)
+
+
+def watch(urls: list[str]) -> None:
+    """Begin a streamed load of some pinned shards: warn once, as soon as there is a note."""
+    stream = _Stream()
+    corpus, notes = of_files(urls)
+    if notes:
+        warn(corpus, notes)
+    else:
+        _WATCHED.update(dict.fromkeys(urls, stream))
+
+
+def opened(corpus: str, etag: str, path: str, notes: list[Note] | None) -> None:
+    """A shard is being read. It is warned of by whoever loads it, if that is known.
+
+    Parameters
+    ----------
+    etag : str
+        What the shard is pinned to; empty where it is read by itself, and not in a load.
+    notes : list of Note
+        Of the shard.
+    """
+    if not etag:
+        warn(corpus, notes or ())
+    elif (stream := _WATCHED.pop(pinned_url(corpus, etag, path), None)) and notes:
+        if not stream.is_warned:
+            warn(corpus, notes)
+        stream.is_warned = True
 
 
 def warn(corpus: str, notes: Iterable[Note]) -> None:

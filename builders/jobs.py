@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features
 
-from builders.cells import with_ids
+from builders.cells import CellList, with_ids
 from builders.excluded import of_session, read_excluded
 from builders.nems import Signal
 from builders.notes import Note, Notes
@@ -27,15 +27,24 @@ from builders.spikes import Spikes
 UNLABELED = "unlabeled"
 
 
-def cells_job(read: Callable[[], pa.Table], features: Features, facts: Callable[[], str]) -> Job:
+def cells_job(
+    corpus: str, read: Callable[[], CellList], features: Features, facts: Callable[[], str]
+) -> Job:
     """``cells.parquet``: the cell list, which `facts` stand for; needs no archive."""
+    excluded = read_excluded(corpus)
 
-    def tables(_: Notes) -> dict[str, list[pa.Table]]:
-        cells = with_ids(read())
+    def tables(notes: Notes) -> dict[str, list[pa.Table]]:
+        listed = read()
+        cells = with_ids(listed.checked(excluded=excluded))
+        for note in listed.all_notes():
+            notes.add("cells.parquet", note)
         columns = dict(zip(cells.column_names, cells, strict=True))
         return {"cells.parquet": [table(columns, features)]}
 
-    return Job("cells", ("cells.parquet",), features, list, facts, tables)
+    def all_facts() -> str:
+        return json.dumps([facts(), excluded]) if excluded else facts()
+
+    return Job("cells", ("cells.parquet",), features, list, cache(all_facts), tables)
 
 
 def places(cells: pa.Table) -> dict[str, dict[tuple[str, str], None]]:
@@ -61,21 +70,21 @@ class SessionJobs:
         The session.
     places : mapping
         `places` of the cell list.
-    cells : pyarrow.Table
-        The cell list, or its rows of this session: `builders.cells.WHERE`, and the columns of
-        records that say more of a cell.
+    listed : CellList
+        The cell list: `builders.cells.WHERE`, and the columns of records that say more of a cell.
     """
 
     release: Release
     directory: str
     session: str
     places: Mapping[str, Collection[tuple[str, str]]]
-    cells: pa.Table
+    listed: CellList
 
     @cached_property
     def described(self) -> pa.Table:
         """The session's cells, in the list's order."""
-        return with_ids(self.cells.filter(pc.equal(self.cells["session"], self.session)))
+        cells = self.listed.table
+        return with_ids(cells.filter(pc.equal(cells["session"], self.session)))
 
     @cached_property
     def excluded(self) -> dict[str, str]:
@@ -91,23 +100,27 @@ class SessionJobs:
         }
 
         def tables(notes: Notes) -> dict[str, Iterable[pa.Table]]:
+            self.listed.checked(self.session, self.excluded)
             responses = self._signals("resp")
             if not responses:
                 return self._without_rows(shards, notes)
-            channels = {cell: in_signals(cell, responses) for cell in self._listed()}
+            wanted = [cell for cell in self._all if cell not in self.excluded]
+            channels = {cell: in_signals(cell, responses) for cell in wanted}
             held = {cell: places for cell, places in channels.items() if places}
             spikes = Spikes(responses, held)
-            of_cells = cell_notes(self._listed(), responses)
+            of_cells = cell_notes(self._all, responses)
 
             def of_shard(path: str, area: str, site: str, subset: str) -> Iterator[pa.Table]:
                 add = partial(self._note, notes, path)
+                for note in self.listed.notes:
+                    notes.add(path, note)
                 in_area = pc.equal(pc.fill_null(self.described["area"], UNLABELED), area)
                 cells = self.described.filter(
                     pc.and_(in_area, pc.equal(self.described["site"], site))
                 )
                 names = cells["cell_id"].to_pylist()
                 for cell, text in of_cells:
-                    if cell in names or cell not in self._all:
+                    if cell not in self.excluded and (cell in names or cell not in self._all):
                         add(cell, text)
                 there = pa.array([cell in held for cell in names], pa.bool_())
                 stimuli = of_subset(spikes.stimuli(), subset)
@@ -162,10 +175,6 @@ class SessionJobs:
         facts = cache(lambda: json.dumps(self.excluded) if self.excluded else "")
         paths = tuple(shards)
         return Job(name, paths, features, self._archives, facts, tables, self.session)
-
-    def _listed(self) -> list[str]:
-        """The cells that are listed and not left out."""
-        return [cell for cell in self._all if cell not in self.excluded]
 
     @cached_property
     def _all(self) -> list[str]:

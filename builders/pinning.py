@@ -1,4 +1,4 @@
-"""Make `datasets` notice that a shard's content has changed.
+"""The things that `datasets` must be taught about ``corpus://``; nothing else patches it.
 
 `datasets` finds the Arrow tables of an earlier load by the config's name and the *patterns* in the
 card's YAML, and an earlier download by its URL: it asks for ETags, and then uses them for neither.
@@ -7,36 +7,58 @@ Without this module a changed archive would go on giving the data of the old one
 So a config's ``corpus://`` files are pinned to their content once they are resolved,
 ``corpus://<corpus>@<etag>/<path>``, and the Arrow tables' folder is named after what they are
 pinned to. A pinned shard whose content changes later on can no longer be opened.
+
+`datasets` also refuses to load a split that has no rows. A site may have been recorded with
+validation stimuli alone, and a filter may match nothing: such a split has 0 rows.
+
+And nobody but `datasets` knows when a load is complete: then one warning says how many notes there
+are on what was loaded.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from datasets import BuilderConfig
+from datasets import BuilderConfig, Dataset, Split
+from datasets.arrow_reader import ArrowReader
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.fingerprint import Hasher
+from datasets.packaged_modules.parquet.parquet import Parquet
 from fsspec.core import url_to_fs
 
-SCHEME = "corpus://"
+from builders import findings
+from builders.builder import find_corpus
+from builders.errors import CorpusError
+from builders.notes import Note
+from builders.urls import SCHEME, pinned_url, split_path
+
+#: Reasons that an error lists.
+LISTED = 5
 
 _create_config_id = BuilderConfig.create_config_id
+_as_split = Parquet._as_dataset
+_as_dataset = Parquet.as_dataset
+_as_streaming_dataset = Parquet.as_streaming_dataset
+
+
+def _is_of_corpus(config: BuilderConfig) -> bool:
+    """Whether any file of a config comes from ``corpus://``."""
+    files = config.data_files if isinstance(config.data_files, DataFilesDict) else {}
+    return any(url.startswith(SCHEME) for of_split in files.values() for url in of_split)
 
 
 def _pin(url: str) -> str:
     """``corpus://<corpus>/<path>`` pinned to its content; any other URL as it is."""
-    corpus, slash, path = url.removeprefix(SCHEME).partition("/")
-    if not url.startswith(SCHEME) or "@" in corpus:
+    corpus, etag, path = split_path(url)
+    if not url.startswith(SCHEME) or etag:
         return url
     filesystem, inside = url_to_fs(url)
-    return f"{SCHEME}{corpus}@{filesystem.info(inside)['ETag']}{slash}{path}"
+    return pinned_url(corpus, filesystem.info(inside)["ETag"], path)
 
 
 def _pin_and_create_config_id(self: BuilderConfig, *args: Any, **kwargs: Any) -> str:
     config_id = str(_create_config_id(self, *args, **kwargs))
-    if not isinstance(self.data_files, DataFilesDict):
-        return config_id
-    if not any(url.startswith(SCHEME) for files in self.data_files.values() for url in files):
+    if not _is_of_corpus(self):
         return config_id
     pinned = DataFilesDict()
     for split, files in self.data_files.items():
@@ -45,6 +67,62 @@ def _pin_and_create_config_id(self: BuilderConfig, *args: Any, **kwargs: Any) ->
     return f"{config_id}-{Hasher.hash(dict(pinned))}"
 
 
+def _as_split_or_empty(self: Parquet, split: Any, in_memory: bool = False) -> Dataset:
+    """Replaces `Parquet._as_dataset`, which reads one split, or a part or a sum of splits."""
+    if _is_of_corpus(self.config):
+        reader, splits = ArrowReader("", self.info), self.info.splits.values()
+        if not reader.get_file_instructions(self.dataset_name, split, splits):
+            return _empty(self, split)
+    return _as_split(self, split, in_memory)
+
+
+def _empty(builder: Parquet, split: Any) -> Dataset:
+    """What a split without rows loads as.
+
+    Every map-style load of such a split comes here, the first one and those from the Arrow tables.
+    Whether other splits have rows is in ``builder.info.splits``.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in builder.info.features}
+    return Dataset.from_dict(columns, info=builder.info, split=Split(str(split)))
+
+
+def _files(config: BuilderConfig) -> list[str]:
+    return [url for of_split in config.data_files.values() for url in of_split]
+
+
+def _as_dataset_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:
+    """Replaces `Parquet.as_dataset`, with which each map-style load ends."""
+    if _is_of_corpus(self.config):
+        corpus, notes = findings.of_files(_files(self.config))
+        if notes and not any(split.num_examples for split in self.info.splits.values()):
+            _refuse_nothing(corpus, self.config, notes)
+        findings.warn(corpus, notes)
+    return _as_dataset(self, *args, **kwargs)
+
+
+def _refuse_nothing(corpus: str, config: BuilderConfig, notes: list[Note]) -> None:
+    """Raise for a config that has no rows at all, unless the user's own filter left none."""
+    filters = {each.name: each.filters for each in find_corpus(corpus).BUILDER_CONFIGS}
+    if config.filters == filters.get(config.name):
+        reasons = "; ".join(map(str, notes[:LISTED]))
+        more = f"; and {len(notes) - LISTED} more" if len(notes) > LISTED else ""
+        raise CorpusError(
+            f"{corpus} has no data for {config.name!r}",
+            why=reasons + more,
+            fix=f"`builders info {corpus}` lists what is left out or missing",
+        )
+
+
+def _as_stream_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:
+    """Replaces `Parquet.as_streaming_dataset`: shards that are built later are watched."""
+    if _is_of_corpus(self.config):
+        findings.watch(_files(self.config))
+    return _as_streaming_dataset(self, *args, **kwargs)
+
+
 def install() -> None:
     """Teach `datasets` in this process; doing so twice changes nothing."""
     BuilderConfig.create_config_id = _pin_and_create_config_id
+    Parquet._as_dataset = _as_split_or_empty
+    Parquet.as_dataset = _as_dataset_with_notes
+    Parquet.as_streaming_dataset = _as_stream_with_notes

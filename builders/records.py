@@ -63,7 +63,7 @@ def record_tables(
     for index, stim in enumerate(stimuli):
         of_cell = np.full(len(names), -1)
         for number, trials in spikes.presentations(stim, names).items():
-            for text in trial_notes(trials):
+            for text in trial_notes(trials, spikes.width):
                 note(stim, text)
             if len(trials):
                 of_cell[recordings == number] = len(presented)

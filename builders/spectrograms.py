@@ -79,7 +79,7 @@ class Spectrograms:
             elif trials is None:
                 note(stim, "no epoch presents it, so it has no records")
             else:
-                for text in (*trial_notes(trials), *_length_notes(trials, spectrogram, signal.fs)):
+                for text in (*trial_notes(trials), *_length_notes(trials, spectrogram)):
                     note(stim, text)
             n_trials = None if signal.table is None else len(trials or ())
             yield table(
@@ -110,9 +110,12 @@ class Spectrograms:
         return holding[0], found[0]
 
 
-def _length_notes(trials: Trials, spectrogram: NDArray[np.float32], fs: float) -> Iterator[str]:
-    """Whether a spectrogram is as long as its trials; both stay as they are stored."""
+def _length_notes(trials: Trials, spectrogram: NDArray[np.float32]) -> Iterator[str]:
+    """Whether a spectrogram is as long as its trials, but for one bin; see `trial_notes`.
+
+    Both stay as they are stored.
+    """
     n_bins = spectrogram.shape[1]
-    if (np.abs((trials.ends - trials.onsets) * fs - n_bins) > 0.5).any():
+    if (abs(trials.n_bins - n_bins) > 1).any():
         lengths = " or ".join(map(str, sorted({*trials.n_bins.tolist()})))
         yield f"its spectrogram has {n_bins} bins, its trials {lengths}"

@@ -121,14 +121,17 @@ def _all_trials(response: Signal) -> dict[str, Trials | CorpusError]:
     return found
 
 
-def trial_notes(trials: Trials) -> Iterator[str]:
-    """What is to be noted of a stimulus' trials."""
+def trial_notes(trials: Trials, width: int = 1) -> Iterator[str]:
+    """What is to be noted of a stimulus' trials, of whose bins `width` make one of ours.
+
+    Lengths that differ by one bin are not: an onset half-way between two bins makes that.
+    """
     yield from trials.left_out
+    n_bins = trials.n_bins / width
     if not len(trials):
         yield "no trial is left, so it has no records"
-    elif np.ptp(trials.ends - trials.onsets) > BIN_SECONDS / 2:
-        seconds = trials.ends - trials.onsets
-        yield f"its trials differ in length: {seconds.min():.4g} to {seconds.max():.4g} s"
+    elif np.ptp(n_bins) > 1:
+        yield f"its trials differ in length: {n_bins.min():g} to {n_bins.max():g} bins"
 
 
 def bin_width(response: Signal) -> int:

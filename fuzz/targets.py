@@ -75,7 +75,7 @@ def cell_list(content: bytes) -> None:
     path = _FOLDER / "cell_list.csv"
     path.write_bytes(content)
     _quietly(lambda: read_cells(path, PUBLISHED, cell_id="cellid", site="siteid"))
-    _quietly(lambda: read_texts(path))
+    _quietly(lambda: read_texts(path, "cellid"))
 
 
 def _quietly(act: Callable[[], object]) -> None:

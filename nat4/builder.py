@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from builders.builder import CorpusBuilder, CorpusConfig, Scale, record_globs
+from builders.notes import Note
 from builders.release import Release
 from builders.schema import SUBSETS
 from builders.shards import Job
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 AREAS = ("A1", "PEG")
 #: 593 sounds of 1 s and 88 kB. Each begins 250 ms into its window, if the epochs do not say else.
 WAVEFORM_PARTS, ONSET_MS = 4, 250.0
+
+
+def _areas(release: Release) -> list[Area]:
+    """The areas whose list of cells is there; it is an error if none is."""
+    lists = {name: list_name(name) for name in AREAS}
+    lacking = release.lacking(lists.values())
+    here = [name for name in AREAS if lists[name] not in lacking] or list(AREAS)
+    return [read_area(release, name) for name in here]
 
 
 def _sounds(areas: list[Area]) -> Sounds:
@@ -106,6 +115,10 @@ class Nat4(CorpusBuilder):
         return {fact: n for name in AREAS for fact, n in count_area(release, name).items()}
 
     @classmethod
+    def list_notes(cls, release: Release) -> list[Note]:
+        return [note for area in _areas(release) for note in area.known.all_notes()]
+
+    @classmethod
     def facts(cls) -> list[Fact]:
         from nat4.facts import FACTS
 
@@ -119,14 +132,11 @@ class Nat4(CorpusBuilder):
 
     @classmethod
     def jobs(cls, release: Release) -> list[Job]:
-        lists = {name: list_name(name) for name in AREAS}
-        lacking = release.lacking(lists.values())
-        here = [name for name in AREAS if lists[name] not in lacking] or list(AREAS)
-        areas = [read_area(release, name) for name in here]
+        areas = _areas(release)
         jobs = [cells_job(areas), stimuli_job(areas)]
         for area in areas:
             jobs += [est_job(area), *(val_job(area, site) for site in area.sites)]
-        for name in set(AREAS).difference(here):
+        for name in set(AREAS).difference(area.name for area in areas):
             jobs.append(absent_job(name, [s for s, area in published_sites() if area == name]))
         return jobs + waveform_jobs(
             release,

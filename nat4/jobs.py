@@ -27,7 +27,7 @@ from builders.sessions import candidates, no_archive
 from builders.shards import Job
 from builders.spikes import AddNote, Spikes, bin_width, trial_notes
 from builders.spool import RasterSpool
-from nat4.population import PUBLISHED, Area, column_type, list_name, match_cells
+from nat4.population import PUBLISHED, Area, column_type, list_name, match_cells, typed_column
 
 CORPUS = "nat4"
 AUDITORY = {"auditory": Value("bool")}
@@ -63,10 +63,12 @@ def est_job(area: Area) -> Job:
             for note in found:
                 if note.session in ("", site):
                     notes.add(path, note)
-        return {
-            path: spool.tables(site, cells[site], _columns, RECORDS)
-            for site, path in shards.items()
-        }
+
+        def of_shard(site: str) -> Iterator[pa.Table]:
+            area.known.checked(site, excluded)
+            yield from spool.tables(site, cells[site], _columns, RECORDS)
+
+        return {path: of_shard(site) for site, path in shards.items()}
 
     facts = cache(lambda: json.dumps([area.listed.select(list(PUBLISHED)).to_pylist(), excluded]))
     paths = tuple(shards.values())
@@ -151,6 +153,7 @@ def val_job(area: Area, site: str) -> Job:
         def add(subject: str, text: str) -> None:
             notes.add(path, Note(site, subject, text))
 
+        area.known.checked(site, excluded)
         if site in excluded:
             add("", left_out(excluded[site]))
             return {path: []}
@@ -231,6 +234,8 @@ def cells_job(areas: list[Area]) -> Job:
 
     def of_areas(notes: Notes) -> Iterator[pa.Table]:
         for area, listed in zip(areas, published, strict=True):
+            for each in (area.known, area.every):
+                each.checked(excluded=excluded)
             for note in [*area.notes, *area.cell_notes()]:
                 notes.add(path, note)
             matches: dict[str, tuple[bool | None, str | None]] = {}
@@ -244,12 +249,8 @@ def cells_job(areas: list[Area]) -> Job:
             columns = dict(zip(cells.column_names, cells, strict=True))
             rows = listed.take(area.rows(cells["cell_id"].to_pylist()))
             columns |= {name: [None] * len(cells) for name in names}
-            columns |= {name: rows[name].cast(types[name]) for name in rows.column_names}
-            columns |= (
-                dict(zip(MATCH, zip(*how, strict=True), strict=True))
-                if how
-                else {name: [] for name in MATCH}
-            )
+            columns |= {name: typed_column(rows[name], types[name]) for name in rows.column_names}
+            columns |= {"has_val": [has for has, _ in how], "val_match": [way for _, way in how]}
             yield table(columns, features)
 
     def archives() -> list[Archive]:
@@ -289,7 +290,8 @@ def stimuli_job(areas: list[Area]) -> Job:
         def add(stim: str, text: str) -> None:
             notes.add(shards[subset_of(stim)], Note("", stim, text))
 
-        rows: dict[str, pa.Table] = {}
+        rows: dict[str, tuple[Area, pa.Table]] = {}
+        differing: list[tuple[Area, str, int]] = []
         for area in areas:
             stimulus = area.signal("stim", data=True)
             wanted = sorted(set(stimulus.stimuli()).difference(rows))
@@ -303,7 +305,9 @@ def stimuli_job(areas: list[Area]) -> Job:
                 windows[stim].append(values)
             counted = _Counted(area, excluded)
             for stim, found in windows.items():
-                if (spectrogram := _the_one(stimulus, stim, found, add)) is not None:
+                if not _are_one(found):
+                    differing.append((area, stim, len(found)))
+                elif (spectrogram := _spectrogram(stimulus, stim, found, add)) is not None:
                     is_est = subset_of(stim) == "est"
                     columns = {
                         **{key: [value] for key, value in _columns(stim).items()},
@@ -312,11 +316,14 @@ def stimuli_job(areas: list[Area]) -> Job:
                         "dt_ms": [1000 / stimulus.fs],
                         "n_trials": [len(found) if is_est else counted.trials(stim)],
                     }
-                    rows[stim] = table(columns, STIMULI)
+                    rows[stim] = area, table(columns, STIMULI)
             for note in counted.notes:
                 notes.add(shards["val"], note)
+        for area, stim, n in differing:
+            given = f"that of {rows[stim][0].name}" if stim in rows else "none"
+            add(stim, f"its {n} spectrograms in {area.name} differ: {given} is given")
         return {
-            path: [rows[stim] for stim in of_subset(sorted(rows), subset)]
+            path: [rows[stim][1] for stim in of_subset(sorted(rows), subset)]
             for subset, path in shards.items()
         }
 
@@ -327,31 +334,33 @@ def stimuli_job(areas: list[Area]) -> Job:
     return Job("stimuli", tuple(shards.values()), STIMULI, archives, facts, tables)
 
 
-def _the_one(
+def _are_one(windows: list[NDArray[np.float32]]) -> bool:
+    """Whether all windows of a stimulus have the same spectrogram."""
+    return all(np.array_equal(windows[0], each, equal_nan=True) for each in windows[1:])
+
+
+def _spectrogram(
     stimulus: Signal, stim: str, windows: list[NDArray[np.float32]], add: AddNote
 ) -> NDArray[np.float32] | None:
-    """The spectrogram of a stimulus; None where several differ, of which none is to be preferred.
+    """The spectrogram of a stimulus; None where no occurrence of it is left.
 
     Raises
     ------
     CorpusError
         If it has another number of bands.
     """
-    for text in stimulus.trials(stim).left_out:
+    trials = stimulus.trials(stim)
+    for text in trials.left_out:
         add(stim, text)
     if not windows:
         add(stim, "it has no spectrogram: no occurrence of it is left")
         return None
-    first = windows[0]
-    if len(first) != BANDS:
-        why = f"{stim} has {len(first)} bands, expected {BANDS}"
+    if len(windows[0]) != BANDS:
+        why = f"{stim} has {len(windows[0])} bands, expected {BANDS}"
         raise broken(stimulus.archive, stimulus.member, why, stim)
-    if not all(np.array_equal(first, each, equal_nan=True) for each in windows[1:]):
-        add(stim, f"its {len(windows)} spectrograms differ, so none is given")
-        return None
-    if first.shape[1] < stimulus.trials(stim).n_bins[0]:
+    if windows[0].shape[1] < trials.n_bins[0]:
         add(stim, "the population's data end before it does: it is cut there")
-    return first
+    return windows[0]
 
 
 class _Counted:

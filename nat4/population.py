@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Value
 
-from builders.cells import id_columns, read_table, read_texts
+from builders.cells import CellList, id_columns, read_table, read_texts
 from builders.members import broken
 from builders.nems import Signal, read_signals
 from builders.notes import Note
 from builders.release import Archive, Release
 from builders.schema import CELL_ID, parse_cell_id
 from builders.sessions import read_session
+from builders.tables import typed
 
 #: The columns of `<area>_pred_correlation.csv` that are known; all are kept in `cells`.
 PUBLISHED = {"cellid": Value("string"), "sig_auditory": Value("bool")}
@@ -55,18 +55,40 @@ class Area:
         Where they are.
     name : str
         ``A1`` or ``PEG``.
-    listed : pyarrow.Table
+    known : CellList
         The columns of ``<area>_pred_correlation.csv`` that are known.
-    texts : pyarrow.Table
-        All its columns, as text.
+    every : CellList
+        All its columns, as text, in the same rows.
     """
 
     release: Release
     name: str
-    listed: pa.Table
-    texts: pa.Table
+    known: CellList
+    every: CellList
 
-    notes: ClassVar[list[Note]] = []
+    @property
+    def listed(self) -> pa.Table:
+        """The known columns."""
+        return self.known.table
+
+    @property
+    def texts(self) -> pa.Table:
+        """All columns, as text."""
+        return self.every.table
+
+    @property
+    def notes(self) -> list[Note]:
+        """What the list lacks, and how many of its ids are padded otherwise than the population's.
+
+        Reads the population's ids.
+        """
+        cells = self.signal("resp").channels
+        how = [way for _, way in match_cells(cells, self.listed["cellid"].to_pylist()).values()]
+        notes = list(dict.fromkeys([*self.known.notes, *self.every.notes]))
+        if n := how.count("number"):
+            text = f"matched by number, their ids being padded otherwise: {n} of {len(cells)} cells"
+            notes.append(Note("", self.known.file.path.name, text))
+        return notes
 
     @cached_property
     def sites(self) -> list[str]:
@@ -134,16 +156,31 @@ class Area:
         ]
 
     def rows(self, cells: list[str]) -> pa.Array:
-        """The rows of `listed` that say something of these cells; null where none does."""
-        rows = {cell: row for row, cell in enumerate(self.listed["cellid"].to_pylist())}
-        return pa.array([rows.get(cell) for cell in cells], pa.int64())
+        """The rows of `listed` that say something of the population's cells; null where none does.
+
+        Where the exact id is not listed, the numbers in it decide; see `match_cells`.
+        """
+        ids = self.listed["cellid"].to_pylist()
+        rows = {cell: row for row, cell in enumerate(ids)}
+        found = match_cells(cells, ids)
+        return pa.array(
+            [rows[found[cell][0]] if cell in found else None for cell in cells], pa.int64()
+        )
 
     def published(self) -> pa.Table:
-        """The list's columns as text, under their names; ``published_`` before one that we use."""
-        names = [
-            f"published_{name}" if name in RESERVED else name for name in self.texts.column_names
-        ]
-        return self.texts.rename_columns(names)
+        """The list's columns under their names; ``published_`` before one that we use.
+
+        Those that are known have their types, the others are text.
+        """
+        known = self.listed.column_names
+        return pa.table(
+            {
+                f"published_{name}" if name in RESERVED else name: (
+                    self.listed[name] if name in known else self.texts[name]
+                )
+                for name in self.texts.column_names
+            }
+        )
 
     def of_site(self, site: str) -> pa.Table:
         """The cells of one site: the columns of its records that describe a cell."""
@@ -181,10 +218,11 @@ def match_cells(cells: list[str], held: list[str]) -> dict[str, tuple[str, str]]
 
     of_cells, of_held = Counter(map(numbers, cells)), Counter(map(numbers, held))
     by_number = {numbers(cell): cell for cell in held}
+    ids = set(held)
     found = {}
     for cell in cells:
         key = numbers(cell)
-        if cell in held:
+        if cell in ids:
             found[cell] = (cell, "exact")
         elif None not in key[2:] and of_cells[key] == of_held[key] == 1:
             found[cell] = (by_number[key], "number")
@@ -199,14 +237,19 @@ def list_name(area: str) -> str:
 def read_area(release: Release, name: str) -> Area:
     """An area, from its list of cells; opens no archive."""
     path = release.file(list_name(name))
-    return Area(release, name, read_table(path, PUBLISHED, "cellid"), read_texts(path))
+    return Area(release, name, read_table(path, PUBLISHED, "cellid"), read_texts(path, "cellid"))
 
 
 def column_type(columns: list[pa.ChunkedArray]) -> pa.DataType:
-    """What all texts of these columns can be read as: numbers, flags, or nothing but text."""
+    """The type of typed columns; of texts, what all can be read as: numbers, flags, or but text."""
+    if known := next((column.type for column in columns if column.type != pa.string()), None):
+        return known
     for type_ in (pa.float64(), pa.bool_()):
-        with suppress(pa.ArrowInvalid):
-            for column in columns:
-                column.cast(type_)
+        if not any(typed(column.to_pylist(), type_)[1] for column in columns):
             return type_
     return pa.string()
+
+
+def typed_column(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray | pa.Array:
+    """A column of `Area.published` in the type that `column_type` has found for it."""
+    return column if column.type == type_ else typed(column.to_pylist(), type_)[0]

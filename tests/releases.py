@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import shutil
 import tarfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,6 +15,8 @@ import pytest
 from datasets import load_dataset
 
 from builders.errors import CorpusError
+from wingert2026.synthetic import archives, write_archive
+from wingert2026.synthetic_cells import write_cell_list
 
 Change = Callable[[str, bytes], bytes | None]
 
@@ -67,6 +71,31 @@ def change_h5(content: bytes, change: Callable[[h5py.File], None]) -> bytes:
     with h5py.File(file, "r+") as h5:
         change(h5)
     return file.getvalue()
+
+
+def change_cells(path: Path, **columns: str) -> None:
+    """Give each row of a cell list these values."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row | columns for row in csv.DictReader(file)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def small_sites(folder: Path, repetitions: dict[str, int]) -> Path:
+    """A release of wingert2026 with three cells of CLT027c, in A1, and three of CLT050c, in PEG.
+
+    Both heard the same stimuli, each of them so many times.
+    """
+    sessions = {"CLT027c", "CLT050c"}
+    (folder / "recordings").mkdir(parents=True)
+    write_cell_list(folder / "cell_list.csv", sessions, 0)
+    for plan in archives("mini", 0):
+        if plan.session in sessions:
+            small = replace(plan, cells=plan.cells[:3], repetitions=repetitions)
+            write_archive(folder / "recordings", small, 0)
+    return folder
 
 
 def no_shard(own_home: Path) -> bool:

@@ -41,7 +41,7 @@ from wingert2026.synthetic import archives, write_archive
 from wingert2026.synthetic_cells import write_cell_list
 
 #: What the writers of shards use, and what decides nothing of a shard's content.
-DECIDE_NOTHING = {"errors", "release", "zips"}
+DECIDE_NOTHING = {"errors", "notes", "release", "zips"}
 
 EST, VAL = ("STIM_seq0001.wav", "STIM_seq0002.wav", "STIM_seq0003.wav"), "STIM_00seq1.wav"
 

@@ -1,8 +1,12 @@
-"""Reading a cell list: twelve published rows, value by value, and what is refused."""
+"""Reading a cell list: published rows, value by value, and what is refused.
+
+What is read although it is odd: `test_tables`.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.cells import WHERE, read_cells, with_ids
+from builders.cells import WHERE, CellList, read_cells, with_ids
 from builders.errors import CorpusError
 from builders.schema import CELL_ID, parse_cell_id
 from wingert2026.builder import PUBLISHED, TEXT
@@ -22,6 +26,7 @@ from wingert2026.builder import PUBLISHED, TEXT
 Rows = dict[str, dict[str, Any]]
 
 LIST = Path(__file__).parent / "data" / "cell_list_rows.csv"
+MORE = LIST.with_name("cell_list_rows_24.csv")
 SITES = {
     "PRN045b-130-1": "PRN045b",
     "PRN008a-158-1": "PRN008a",
@@ -39,8 +44,12 @@ SITES = {
 UNLABELLED = ("PRN011b-090-1", "PRN011b-131-2")
 
 
+def read_list(path: Path, **options: Any) -> CellList:
+    return read_cells(path, PUBLISHED, cell_id="cellid", site="siteid", **options)
+
+
 def read(path: Path) -> pa.Table:
-    return with_ids(read_cells(path, PUBLISHED, cell_id="cellid", site="siteid"))
+    return with_ids(read_list(path).checked())
 
 
 @pytest.fixture(scope="module")
@@ -105,20 +114,29 @@ def test_one_row(rows: Rows) -> None:
     }  # fmt: skip
 
 
-def test_values_are_those_of_the_csv(rows: Rows) -> None:
+@pytest.mark.parametrize("path", [LIST, MORE], ids=["12 rows", "24 rows"])
+def test_values_are_those_of_the_csv(path: Path) -> None:
     parsers: dict[str, Callable[[str], object]] = {
         "string": str,
         "float64": float,
         "int32": lambda text: int(float(text)),
         "bool": {"True": True, "False": False}.__getitem__,
     }
-    with LIST.open(newline="", encoding="utf-8") as file:
-        for published in csv.DictReader(file):
-            row = rows[published["cellid"]]
-            for name, type_ in PUBLISHED.items():
-                if name != "mwf":
-                    text = published[name]
-                    assert row[name] == (parsers[type_.dtype](text) if text else None)
+    found = read_list(path)
+    assert (found.notes, found.invalid) == ([], {})
+    rows = {row["cellid"]: row for row in found.table.to_pylist()}
+    with path.open(newline="", encoding="utf-8") as file:
+        published = list(csv.DictReader(file))
+    assert list(rows) == [texts["cellid"] for texts in published]
+    for texts in published:
+        row = rows[texts["cellid"]]
+        for name, type_ in PUBLISHED.items():
+            if not (text := texts[name]):
+                assert row[name] is None
+            elif name == "mwf":
+                assert row[name] == np.array(text.strip("[]").split(), np.float32).tolist()
+            else:
+                assert row[name] == parsers[type_.dtype](text)
 
 
 # numpy prints an array in one of two layouts, by its range of values
@@ -160,7 +178,8 @@ def test_unlabelled_cells_have_nulls(rows: Rows) -> None:
 
 
 def test_only_the_columns_asked_for_are_read() -> None:
-    table = read_cells(LIST, {"siteid": TEXT, "area": TEXT, "cellid": TEXT}, "cellid", "siteid")
+    some = {"siteid": TEXT, "area": TEXT, "cellid": TEXT}
+    table = read_cells(LIST, some, "cellid", "siteid").table
     assert table.column_names == [*WHERE, "siteid", "cellid"]
     assert table["site"].to_pylist() == list(SITES.values())
     assert with_ids(table).column_names == [*CELL_ID, "siteid", "cellid"]
@@ -172,22 +191,33 @@ CONTENT = LIST.read_bytes()
 ROW = b"PRN045b-130-1,0.2643049079,"
 REFUSED = [
     # what stands in the list, what stands there instead, what the message says
-    (b",celltype\n", b",kind\n", "no column celltype"),
-    (b"cellid,CNN32-bsg,", b"cell,CNN32,", "no column cellid, CNN32-bsg"),
-    (CONTENT, b"", "no column cellid"),
-    (b"PRN008a-159-1,", b"PRN008a-158-1,", "twice, or has no id: PRN008a-158-1"),
-    (b"PRN008a-159-1,", b",", "has no id: None"),
-    (ROW, b"PRN045b-130-1,high,", "invalid value 'high'"),
-    (b",True,0.07084994940532247,", b",yes,0.07084994940532247,", "invalid value 'yes'"),
-    (b",130,6d,", b",130.5,6d,", "130.5"),
-    (b",130,6d,", b",left,6d,", "invalid value 'left'"),
-    (b",130,6d,", b",3000000000,6d,", "3000000000"),
-    (b"-8.71421552e-03  5.52578705e-03", b"-8.71421552e-03  ...", "row 1: could not convert"),
-    (b"[-8.71421552e-03 ", b"[exec(1) ", "row 1: could not convert"),
-    (b",celltype\n", b",celltype\xff\n", "can't decode byte 0xff"),
-    (b"PRN011b-131-2,", b"PRN011b-131-\xff,", "invalid UTF8 data"),
-    (ROW, b"PRN045b-130-1,", "Expected 30 columns, got 29"),
-    (b",True,False,2.0,ND\nPRN008a-158-1", b",True\nPRN008a-158-1", "Expected 30 columns"),
+    (b"cellid,CNN32-bsg,", b"cell,CNN32,", "no column cellid"),
+    (b",siteid,", b",site,", "no column siteid"),
+    (CONTENT, b"", "no column cellid, siteid"),
+    (CONTENT, b" ,,\n\n", "no column cellid, siteid"),
+    (b"PRN008a-159-1,", b"PRN008a-158-1,", "PRN008a-158-1: two rows that differ, 2 and 3"),
+    (b",PRN045b,9,", b", ,9,", "PRN045b-130-1: it has no siteid"),
+    (ROW, b"PRN045b-130-1,high,", "PRN045b-130-1: row 1, column CNN32-bsg: 'high' is no number"),
+    (ROW, b"PRN045b-130-1,2_0,", "column CNN32-bsg: '2_0' is no number"),
+    (ROW, "PRN045b-130-1,٢,".encode(), "column CNN32-bsg: '٢' is no number"),
+    (ROW, b"PRN045b-130-1,NAN,", "column CNN32-bsg: 'NAN' is no number"),
+    (ROW, b"PRN045b-130-1,nan(1),", "column CNN32-bsg: 'nan(1)' is no number"),
+    (b",True,0.07084994940532247,", b",yes,0.07084994940532247,", "goodpred: 'yes' is no flag"),
+    (b",True,0.07084994940532247,", b",2,0.07084994940532247,", "goodpred: '2' is no flag"),
+    (b",130,6d,", b",130.5,6d,", "probechannel: '130.5' is no integer of 32 bits"),
+    (b",130,6d,", b",left,6d,", "probechannel: 'left' is no number"),
+    (b",130,6d,", b",3000000000,6d,", "'3000000000' is no integer of 32 bits"),
+    (b",130,6d,", b",inf,6d,", "'inf' is no integer of 32 bits"),
+    (b",130,6d,", b",130,6\xff,", r"column layer: '6\udcff' is not UTF-8"),
+    (b"-8.71421552e-03  5.52578705e-03", b"-8.71421552e-03  ...", "row 1, column mwf: could not"),
+    (b"[-8.71421552e-03 ", b"[exec(1) ", "row 1, column mwf: 'exec(1)' is no number"),
+    (b"[-8.71421552e-03 ", b"[-8.7_1421552e-03 ", "column mwf: '-8.7_1421552e-03' is no number"),
+    (b"[-8.71421552e-03 ", b"[None ", "column mwf: 'None' is no number"),
+    (b"[-8.71421552e-03 ", b"[[-8.71421552e-03 ", "column mwf: '[-8.71421552e-03' is no number"),
+    (b"[-8.71421552e-03 ", b"-8.71421552e-03 ", "is no printed array"),
+    (b"PRN011b-131-2,", b"PRN011b-131-\xff,", "row 11: its cellid is not UTF-8"),
+    (ROW, b"PRN045b-130-1,", "PRN045b-130-1: row 1, column sspredxc: 'True' is no number"),
+    (b",celltype\nPRN045b", b"\nPRN045b", "row 1 has 30 fields, the header 29; "),
 ]
 
 
@@ -207,12 +237,62 @@ def test_a_damaged_list_is_refused(tmp_path: Path, old: bytes, new: bytes, why: 
     assert why in str(caught.value)
 
 
-def test_a_list_cut_inside_a_row_is_refused(tmp_path: Path) -> None:
+def test_only_the_first_few_are_named(tmp_path: Path) -> None:
+    path = edited(tmp_path, b",celltype\nPRN045b", b"\nPRN045b")
+    found = read_list(path)
+    assert len(found.invalid) == 10  # the others have no text in that field
+    with pytest.raises(CorpusError, match="; and 7 more") as caught:
+        found.checked()
+    assert sum(cell in str(caught.value) for cell in SITES) == 3
+
+
+def test_an_error_about_a_long_text_is_short(tmp_path: Path) -> None:
+    path = edited(tmp_path, ROW, b"PRN045b-130-1," + b"x" * 100_000 + b",")
+    with pytest.raises(CorpusError, match="is no number") as caught:
+        read(path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_an_invalid_value_refuses_the_cells_of_its_session(tmp_path: Path) -> None:
+    found = read_list(edited(tmp_path, b",130,6d,", b",left,6d,"))
+    assert list(found.invalid) == ["PRN045b-130-1"]
+    assert found.table["probechannel"][0].as_py() is None
+    assert found.checked("PRN008a") is found.table
+    with pytest.raises(CorpusError, match="'left' is no number"):
+        found.checked("PRN045b")
+
+
+def test_an_invalid_value_in_a_column_that_is_not_asked_for_is_not_looked_at(
+    tmp_path: Path,
+) -> None:
+    path = edited(tmp_path, b",130,6d,", b",\xff,6d,")
+    found = read_list(path, columns=["layer"])
+    assert (found.invalid, found.notes) == ({}, [])
+    assert found.checked()["layer"].to_pylist()[:2] == ["6d", "6d5d"]
+
+
+def test_a_list_cut_inside_a_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cell_list.csv"
-    for kept in (len(CONTENT) // 2, -200, -5):
+    for kept in (len(CONTENT) // 2, CONTENT.rindex(b']"') + 1):
         path.write_bytes(CONTENT[:kept])
-        with pytest.raises(CorpusError, match="cannot read the cell list"):
+        with pytest.raises(CorpusError, match="a quotation mark is not closed"):
             read(path)
+
+
+def test_the_published_list_is_not_to_be_downloaded_again(tmp_path: Path) -> None:
+    doi = "https://doi.org/10.5281/zenodo.18331549"
+    changes = [(b",130,6d,", b",left,6d,"), (b",siteid,", b",site,"), (b",PRN045b,", b",a/b,")]
+    for old, new in changes:
+        path = tmp_path / "cell_list.csv"
+        path.write_bytes(CONTENT.replace(old, new))
+        md5 = hashlib.md5(path.read_bytes()).hexdigest()
+        with pytest.raises(CorpusError) as caught:
+            read_list(path, md5=md5, source=doi).checked()
+        for words in ("the release itself has this", md5, "Report it to the authors", doi):
+            assert words in str(caught.value)
+        assert "download" not in str(caught.value)
+        with pytest.raises(CorpusError, match="where they differ, download it again"):
+            read_list(path, md5=md5[::-1], source=doi).checked()
 
 
 def test_a_number_in_an_id_that_no_probe_has_is_no_electrode(tmp_path: Path) -> None:

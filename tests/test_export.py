@@ -34,7 +34,7 @@ from builders.export import export
 from builders.manifest import MANIFEST, Folder, Manifest, verify
 from builders.release import digest
 from tests.conftest import REPOSITORY, run_python
-from tests.releases import change_member, copy_release
+from tests.releases import change_cells, change_member, copy_release, small_sites
 from tests.test_cli import builders
 from tests.test_zenodo import published, server
 from tests.zenodo import ZenodoServer
@@ -379,7 +379,50 @@ def test_a_split_without_rows_is_left_out(own_release: Path) -> None:
     site = header_of(out)["configs"][1]
     assert [each["split"] for each in site["data_files"]] == ["val"]
     assert pq.read_metadata(out / "data/PEG/CLT050c/est.parquet").num_rows == 0
-    assert list(load_dataset(str(out), "CLT050c")) == ["val"]
+    val = load_dataset("./wingert2026", "CLT050c", split="val")
+    loaded = f"""
+        data = load_dataset({str(out)!r}, "CLT050c")
+        print(json.dumps([data.num_rows, repr(data["val"].features)]))
+    """
+    found = stranger(loaded, HF_HOME=str(own_release.parent / "hf"))
+    assert found == [{"val": len(val)}, repr(val.features)]
+    assert row_of(out, "CLT050c")[1::2] == [
+        f"val {len(val)}",
+        "no rows in est, which cannot be loaded",
+    ]
+
+
+def row_of(folder: Path, config: str) -> list[str]:
+    """What the card's last table says of a config: name, rows, size, and what it lacks."""
+    table = (folder / "README.md").read_text().partition("## What is here")[2]
+    (row,) = [line for line in table.splitlines() if line.startswith(f"| `{config}` |")]
+    return [cell.strip() for cell in row.split("|")[1:-1]]
+
+
+@pytest.mark.parametrize("good", ["True", "False"])
+def test_a_split_that_a_filter_leaves_without_rows_is_left_out(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, good: str
+) -> None:
+    """Two sites with validation stimuli alone, whose cells are all predicted well, or none is."""
+    out, release = own_home / "out", small_sites(own_home / "release", {"STIM_00seq1.wav": 2})
+    change_cells(release / "cell_list.csv", goodpred=good)
+    monkeypatch.setenv("WINGERT2026_DATA", str(release))
+    assert not export(find_corpus("wingert2026"), ["goodpred", "A1"], str(out)).failures
+    configs = {each["config_name"]: each for each in header_of(out)["configs"]}
+    rows = {"A1": "val 3"} | ({"goodpred": "val 6"} if good == "True" else {})
+    splits = {name: [each["split"] for each in configs[name]["data_files"]] for name in rows}
+    assert splits == {name: ["val"] for name in rows}
+    lack = "no rows in est, which cannot be loaded"
+    for name, number in rows.items():
+        assert row_of(out, name)[1::2] == [number, lack]
+    found = stranger(
+        f"print(json.dumps([load_dataset({str(out)!r}, name).num_rows for name in {list(rows)}]))",
+        HF_HOME=str(own_home / "hf"),
+    )
+    assert [f"val {number['val']}" for number in found] == list(rows.values())
+    if good == "False":
+        assert "goodpred" not in configs
+        assert row_of(out, "goodpred")[1::2] == ["", f"{lack}; {lack.replace('est', 'val')}"]
 
 
 COHORT = ("data/A1/", "data/PEG/")

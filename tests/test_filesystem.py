@@ -19,7 +19,9 @@ from fsspec.spec import AbstractFileSystem
 from builders.card import local_card
 from builders.errors import CorpusError
 from tests.conftest import run_python
+from tests.releases import small_sites
 from wingert2026 import Wingert2026
+from wingert2026.builder import RECORDS
 
 EST = "wingert2026/data/A1/CLT027c/est.parquet"
 SITES = {
@@ -321,6 +323,23 @@ def test_dask_reads_what_load_dataset_loads(home: Path) -> None:
     found = frame.compute().reset_index(drop=True)
     assert len(found) == 6736
     assert same(found[columns], loaded[columns])
+
+
+def test_a_shard_without_rows_is_an_empty_table(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site with validation stimuli alone: its est shard has a schema and no row group."""
+    small_sites(own_home / "release", {"STIM_00seq1.wav": 2})
+    monkeypatch.setenv("WINGERT2026_DATA", str(own_home / "release"))
+    folder, names = "corpus://wingert2026/data/A1/CLT027c", list(RECORDS)
+    empty, some = [("layer", "==", "44")], ["cell_id", "response"]
+    for options, columns in (({}, names), ({"columns": some}, some), ({"filters": empty}, names)):
+        frame = pd.read_parquet(f"{folder}/est.parquet", **options)
+        assert (len(frame), list(frame)) == (0, columns)
+        lazy = dask.dataframe.read_parquet(f"{folder}/est.parquet", **options)
+        assert (len(lazy), list(lazy.compute())) == (0, columns)
+    both = dask.dataframe.read_parquet(f"{folder}/*.parquet").compute()
+    assert list(both["subset"]) == ["val"] * 3
 
 
 def test_the_card_in_the_tree_has_paths_relative_to_it(filesystem: Any) -> None:

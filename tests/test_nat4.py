@@ -352,7 +352,7 @@ def test_estimation_sound_that_stands_twice_in_the_population(release: Path) -> 
 
 def test_unknown_columns_of_the_lists_are_kept_whatever_they_hold(release: Path) -> None:
     """One that has a name of ours, one whose type differs between the areas, one of dates."""
-    for area, number in (("A1", "1.5"), ("PEG", "n/a")):
+    for area, number in (("A1", "1.5"), ("PEG", "high")):
         path = release / f"{area}_pred_correlation.csv"
         header, *lines = path.read_text().splitlines()
         added = [f"{line},deep,{number},2019-04-01,7" for line in lines]
@@ -360,7 +360,7 @@ def test_unknown_columns_of_the_lists_are_kept_whatever_they_hold(release: Path)
     cells = load("cells", "cells")
     listed = [row for row in cells if row["cellid"]]
     assert {row["published_area"] for row in listed} == {"deep"}
-    assert {(row["area"], row["odd"]) for row in listed} == {("A1", "1.5"), ("PEG", "n/a")}
+    assert {(row["area"], row["odd"]) for row in listed} == {("A1", "1.5"), ("PEG", "high")}
     assert {row["when"] for row in listed} == {"2019-04-01"}
     assert {row["published_unit"] for row in listed} == {7.0}
     assert len(set(cells["unit"])) > 1

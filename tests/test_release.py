@@ -216,13 +216,41 @@ def test_without_its_variable_a_release_is_fetched(
     assert found.folder == home() / "releases" / "nat4"
 
 
-@pytest.mark.parametrize("name", ["nowhere", "file"])
-def test_a_release_is_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("nowhere", "no such folder"), ("file", "it is a file"), ("file/x", "no such folder")],
+)
+def test_a_release_is_a_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, why: str
+) -> None:
     write(folder / "file")
     monkeypatch.setenv("NAT4_DATA", str(folder / name))
-    with pytest.raises(CorpusError, match=r"no such folder\n.*NAT4_DATA.*zenodo") as caught:
+    with pytest.raises(CorpusError, match=rf"{why}\n.*NAT4_DATA.*zenodo") as caught:
         find_corpus("nat4").release()
     assert str(folder / name) in str(caught.value)
+
+
+NO_USER = "~nobody-has-this-name/release"
+TOO_LONG = f"/tmp/{'x' * 256}/release"
+
+
+def test_a_tilde_stands_for_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.setenv("NAT4_DATA", "~/toy")
+    monkeypatch.setenv("BUILDERS_HOME", "~/caches")
+    assert find_corpus("nat4").release().folder == folder
+    assert home() == folder.parent / "caches"
+
+
+@pytest.mark.parametrize("value", [NO_USER, TOO_LONG])
+@pytest.mark.parametrize("variable", ["NAT4_DATA", "BUILDERS_HOME"])
+def test_a_variable_that_can_name_no_folder_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(CorpusError, match=f"{variable} names no folder") as caught:
+        find_corpus("nat4").release() if variable == "NAT4_DATA" else home()
+    assert value in str(caught.value)
 
 
 def test_a_file_of_a_release(folder: Path) -> None:
@@ -267,9 +295,16 @@ def test_of_an_archive_packed_and_unpacked_the_packed_one_counts(folder: Path) -
     assert release().archives("recordings") == [expected]
 
 
-def test_a_directory_comes_before_a_zip(folder: Path) -> None:
-    pack_in_zip(folder, recording(), "a_1.tgz")
-    expected = pack(folder, recording(), "b_1.tgz")
+def test_a_zip_has_what_was_not_taken_out_of_it(folder: Path) -> None:
+    expected = pack_in_zip(folder, recording(), "a_1.tgz")
+    pack_in_zip(folder, recording(), "b_1.tgz")
+    unpacked = pack(folder, recording(), "b_1.tgz")
+    assert release().archives("recordings") == [expected, unpacked]
+
+
+def test_beside_archives_a_damaged_zip_is_not_needed(folder: Path) -> None:
+    write(folder / "recordings.zip", b"half a download")
+    expected = pack(folder, recording())
     assert release().archives("recordings") == [expected]
 
 

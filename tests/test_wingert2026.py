@@ -18,11 +18,13 @@ import pytest
 from datasets import DatasetDict, load_dataset
 
 from builders.errors import CorpusError
+from builders.notes import Note
 from builders.reference import members
 from builders.release import Archive
 from tests import releases
 from tests.releases import change_h5, change_member, copy_release, no_shard, rewrite
 from wingert2026 import Wingert2026
+from wingert2026.builder import cell_list
 
 
 @pytest.fixture
@@ -252,10 +254,21 @@ def test_archive_without_resp(release: Path, own_home: Path) -> None:
     assert no_shard(own_home)
 
 
-def test_cell_list_without_a_needed_column(release: Path, own_home: Path) -> None:
+def test_cell_list_without_a_column_that_records_have(release: Path) -> None:
     path = release / "cell_list.csv"
     path.write_text(path.read_text().replace(",layer,", ",stratum,", 1))
-    refused("CLT027c", "cell_list.csv", "no column layer")
+    assert cell_list(Wingert2026.release()).notes == [
+        Note("", "cell_list.csv", "no column layer: it is null in all rows")
+    ]
+    records = load("CLT027c", "est")
+    assert (len(records), set(records["layer"])) == (180, {None})
+    assert set(load("cells", "cells")["layer"]) == {None}
+
+
+def test_cell_list_without_a_column_that_all_needs(release: Path, own_home: Path) -> None:
+    path = release / "cell_list.csv"
+    path.write_text(path.read_text().replace(",siteid,", ",place,", 1))
+    refused("CLT027c", "cell_list.csv", "no column siteid")
     assert no_shard(own_home)
 
 
@@ -351,11 +364,14 @@ def test_a_cell_without_a_site(release: Path) -> None:
 
 
 def test_a_column_that_stands_twice(release: Path) -> None:
+    """Where the two differ, it stops those who ask for it."""
     path = release / "cell_list.csv"
-    path.write_text(path.read_text().replace("iso,", "area,", 1))
-    refused("cells", "cell_list.csv", "no column iso")
-    path.write_text(path.read_text().replace("superficial,", "superficial,iso,iso,", 1))
-    refused("cells", "cell_list.csv", "twice")
+    text = path.read_text()
+    path.write_text(text.replace("siteid_2,", "iso,", 1))
+    refused("cells", "cell_list.csv", "twice, with different values: iso")
+    assert len(load("CLT027c", "est")) == 180
+    path.write_text(text.replace("siteid_2,", "area,", 1))
+    refused("CLT027c", "cell_list.csv", "twice, with different values: area")
 
 
 def test_links_that_lead_nowhere_do_no_harm(release: Path) -> None:

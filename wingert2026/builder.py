@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import pyarrow as pa
 from datasets import Features, List, Value
 
 from builders import schema
 from builders.builder import CorpusBuilder, CorpusConfig, Scale, merge_globs, record_globs
-from builders.cells import WHERE, read_cells
+from builders.cells import WHERE, CellList, read_cells
 from builders.jobs import UNLABELED, SessionJobs, cells_job, places
+from builders.notes import Note
 from builders.release import FINGERPRINT, Release, digest
 from builders.schema import CELL_ID, SUBSETS
 from builders.shards import Job
@@ -121,6 +122,10 @@ class Wingert2026(CorpusBuilder):
         return {**count_cells(release), "archives": len(release.archives("recordings"))}
 
     @classmethod
+    def list_notes(cls, release: Release) -> list[Note]:
+        return read_list(release).all_notes()
+
+    @classmethod
     def facts(cls) -> list[Fact]:
         from wingert2026.facts import FACTS
 
@@ -135,10 +140,11 @@ class Wingert2026(CorpusBuilder):
     @classmethod
     def jobs(cls, release: Release) -> list[Job]:
         key = cache(lambda: digest(release.file("cell_list.csv"), FINGERPRINT))
-        jobs = [cells_job(lambda: read_list(release), CELLS, key)]
+        jobs = [cells_job(cls.corpus, lambda: read_list(release), CELLS, key)]
         # Half of the time would go to the waveforms.
-        cells = read_list(release, OF_CELL).select([*WHERE, *OF_CELL])
-        of_sessions = places(cells)
+        cells = read_list(release, OF_CELL)
+        cells = replace(cells, table=cells.table.select([*WHERE, *OF_CELL]))
+        of_sessions = places(cells.table)
         for name in of_sessions:
             session = SessionJobs(release, "recordings", name, of_sessions, cells)
             jobs += [session.records(RECORDS), session.stimuli(STIMULI, BANDS, PARTS)]
@@ -149,7 +155,8 @@ def _sound(name: str) -> tuple[str, float]:
     return f"STIM_{name}.wav", ONSET_MS
 
 
-def read_list(release: Release, columns: tuple[str, ...] | None = None) -> pa.Table:
-    """The cells of ``cell_list.csv``: where they are, and all published columns or some."""
+def read_list(release: Release, columns: tuple[str, ...] | None = None) -> CellList:
+    """``cell_list.csv``: where the cells are, and all published columns or some."""
     path = release.file("cell_list.csv")
-    return read_cells(path, PUBLISHED, cell_id="cellid", site="siteid", columns=columns)
+    md5 = Wingert2026.published["cell_list.csv"]
+    return read_cells(path, PUBLISHED, "cellid", "siteid", columns, md5=md5, source=release.source)

@@ -33,7 +33,7 @@ CELLS_OF = ("CLT027c", "CLT028c", "SLJ032a", "SLJ032a-B", "PRN056a", "LMD037a")
 
 def count_cells(release: Release) -> dict[str, object]:
     """What ``cell_list.csv`` alone decides, for ``builders info`` too; opens nothing else."""
-    cells = read_list(release)
+    cells = read_list(release).table
     areas = Counter(area or UNLABELED for area in cells["area"].to_pylist())
     return {
         "cells": len(cells),
@@ -46,7 +46,7 @@ def count_cells(release: Release) -> dict[str, object]:
 def count_details(release: Release) -> dict[str, object]:
     """More of what ``cell_list.csv`` alone decides."""
     columns = ["cell_id", "site", "session", "area", "layer", "narrow", "goodpred"]
-    cells = read_list(release).select(columns).to_pylist()
+    cells = read_list(release).table.select(columns).to_pylist()
     cohort = [cell for cell in cells if cell["area"] in ("A1", "PEG")]
     layers = Counter(cell["layer"] for cell in cohort)
     good = sum(bool(cell["goodpred"]) for cell in cohort)
@@ -80,7 +80,7 @@ def count_records(release: Release, sessions: tuple[str, ...]) -> dict[str, obje
     A record is a pair of a cell and a stimulus of one session; of the pairs of a cell and a
     stimulus of two sessions there are no data.
     """
-    cells = read_list(release)
+    cells = read_list(release).table
     held, stimuli, records = 0, 0, 0
     trials: dict[str, set[int]] = {"est": set(), "val": set()}
     n_bins: set[int] = set()
@@ -110,7 +110,7 @@ def count_records(release: Release, sessions: tuple[str, ...]) -> dict[str, obje
 
 def count_cohorts(release: Release) -> dict[str, object]:
     """What the recordings of all sessions decide; opens all archives."""
-    cells = read_list(release)
+    cells = read_list(release).table
     sessions = cells["session"].unique().to_pylist()
     length = {
         session: _n_bins(_responses(release, cells, session)[0])
