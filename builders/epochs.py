@@ -47,10 +47,9 @@ class Epochs:
             self._columns = [_places(header, name) for name in COLUMNS]
             self._width = len(header)
             self._rows: dict[str, list[list[str]]] = {}
-            names = self._columns[0]
             for row in rows:
-                if len(row) > names[0]:
-                    self._rows.setdefault(row[names[0]], []).append(row)
+                for name in self._names(row):
+                    self._rows.setdefault(name, []).append(row)
         except csv.Error as error:
             raise ValueError(f"it is no table: {error}") from error
 
@@ -73,6 +72,8 @@ class Epochs:
         for row in self._rows.get(name, ()):
             if any(each.strip() for each in row[self._width :]):
                 raise ValueError(f"a row has {len(row)} columns, the header {self._width}")
+            if len(self._names(row)) > 1:
+                raise ValueError("a column 'name' stands there twice, with two names")
             values = (number(self._text(row, places)) for places in self._columns[1:])
             bounds.append([math.nan if value is None else value for value in values])
         starts, ends = np.array(bounds, np.float64).reshape(-1, 2).T
@@ -91,6 +92,10 @@ class Epochs:
         if not is_text(name):
             raise ValueError("its name is not in UTF-8")
         return find_trials(*self.bounds(name), fs)
+
+    def _names(self, row: list[str]) -> set[str]:
+        """The names that a row has: one, but where a column of names stands there twice."""
+        return {row[place] for place in self._columns[0] if place < len(row)}
 
     def _text(self, row: list[str], places: list[int]) -> str:
         """What a row has in a column, which may stand in the header more than once."""

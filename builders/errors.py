@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -84,8 +85,21 @@ class RecordingError(CorpusError):
         unit = self._fields["unit"] or session
         return RecordingError(**{**self._fields, "corpus": corpus, "unit": unit})
 
+    def about(self, unit: str) -> RecordingError:
+        """The same error, which is now known to spoil no more than this part of the corpus."""
+        return RecordingError(**{**self._fields, "unit": unit})
+
     def __reduce__(self) -> Any:
         return partial(RecordingError, **self._fields), ()
+
+
+@contextmanager
+def spoiling(unit: str) -> Iterator[None]:
+    """Let whatever is found wrong with a recording in here be `RecordingError.about` this part."""
+    try:
+        yield
+    except RecordingError as error:
+        raise error.about(unit) from error
 
 
 class CorpusWarning(UserWarning):

@@ -193,9 +193,10 @@ class SessionJobs:
 
     def _without_rows(self, shards: Iterable[str], notes: Notes) -> dict[str, Iterable[pa.Table]]:
         """The shards of a session that is left out, or that no archive holds."""
-        why = self.excluded.get(self.session)
-        archives = self.release.archives(self.directory)
-        text = left_out(why) if why else no_archive(self.session, archives)
+        if why := self.excluded.get(self.session):
+            text = left_out(why)
+        else:
+            text = no_archive(self.session, self.release.archives(self.directory))
         for path in shards:
             self._note(notes, path, "", text)
         return {path: [] for path in shards}

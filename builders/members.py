@@ -126,10 +126,10 @@ class Inflated(io.RawIOBase):
             more = b""
             if self._stream.eof:
                 more = self._stream.unused_data or self._packed.read(GZIP_BLOCK)
-                while len(more.lstrip(b"\0")) < len(GZIP_MAGIC) and (
+                while len(more := more.lstrip(b"\0")) < len(GZIP_MAGIC) and (
                     block := self._packed.read(GZIP_BLOCK)
                 ):
-                    more = more.lstrip(b"\0") + block
+                    more += block
                 if not more.startswith(GZIP_MAGIC):  # padding, or what no reader of gzip looks at
                     return b""
                 # Another stream follows: they hold one content together.
@@ -162,7 +162,7 @@ class _Header(tarfile.TarInfo):
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
-            if len(buf) == tarfile.BLOCKSIZE and not any(buf):  # the end
+            if not any(buf):  # the end, or a part of it
                 raise
             raise tarfile.ReadError(f"no header where a member should begin: {error}") from error
 

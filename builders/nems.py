@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from builders.binning import Floats, Ints, Trials, spike_bins
 from builders.epochs import Epochs
-from builders.errors import CorpusError
+from builders.errors import CorpusError, RecordingError
 from builders.hdf5 import BAD_HDF5, MAX_VALUES, dataset, line_of_values
 from builders.members import BLOCK, broken, members, reading
 from builders.raster import Raster
@@ -136,17 +136,17 @@ class Signal:
         for cell, packed in zip(names, self._packed(names), strict=True):
             yield cell, self._unpacked(cell, packed)
 
-    def bins(self, cells: Sequence[str], n_bins: int) -> Iterator[Ints | CorpusError]:
+    def bins(self, cells: Sequence[str], n_bins: int) -> Iterator[Ints | RecordingError]:
         """Ascending bins of each cell's spikes, up to bin `n_bins`; or why they cannot be told."""
         packed = list(self._packed(cells))
 
-        def binned(cell: str, packed: Callable[[], NDArray[Any]]) -> Ints | CorpusError:
+        def binned(cell: str, packed: Callable[[], NDArray[Any]]) -> Ints | RecordingError:
             try:
                 times = self._unpacked(cell, packed)
                 return spike_bins(times, self.fs, n_bins)
             except ValueError as error:
-                return broken(self.archive, self.member, f"cell {cell}: {error}", cell)
-            except CorpusError as error:
+                return broken(self.archive, self.member, f"cell {cell}: {error}")
+            except RecordingError as error:
                 return error
 
         yield from _INFLATING.map(binned, list(cells), packed)
@@ -246,14 +246,14 @@ class Signal:
         return self.data
 
     @contextmanager
-    def _decoding(self, unit: str = "") -> Iterator[None]:
+    def _decoding(self, name: str = "") -> Iterator[None]:
         try:
             yield
         except CorpusError:
             raise
         except BAD_HDF5 as error:  # type: ignore[misc]
-            why = f"{unit}: {error}" if unit else error
-            raise broken(self.archive, self.member, why, unit) from error
+            why = f"{name}: {error}" if name else error
+            raise broken(self.archive, self.member, why) from error
 
 
 def _raising(error: Exception) -> Callable[[], NDArray[Any]]:
@@ -296,13 +296,17 @@ def read_signals(
             base, signal, suffix = _split_name(member)
             if signal not in wanted or (signal not in data and size > LARGEST_SIDECAR):
                 continue
-            if content is None:
-                raise broken(archive, member, "it is neither a plain file nor a folder")
+            odd = "it is neither a plain file nor a folder" if content is None else ""
             if archive.path.is_dir() and (
                 member in contents[signal] or suffix in sidecars.get(base, {})
             ):
-                raise broken(archive, member, "two files have this name")
-            if suffix in DATA_FILES:
+                odd = "two files have this name"
+            if odd and signal in data:
+                raise broken(archive, member, odd)
+            if odd or content is None:
+                wanted.remove(signal)
+                del contents[signal]
+            elif suffix in DATA_FILES:
                 read = _data if signal in data else _nothing
                 contents[signal][member] = read(archive, member, content, size)
             else:
@@ -373,12 +377,14 @@ def _signal(
 
 def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(content, object_pairs_hook=_unique)
+        header = json.loads(content, object_pairs_hook=_Object)
         repr(header)  # what is nested too deep for a message is refused here
     except (ValueError, RecursionError) as error:
         raise broken(archive, member, error) from error
-    if not isinstance(header, dict) or type(header.get("fs")) not in (int, float):
+    if not isinstance(header, _Object) or type(header.get("fs")) not in (int, float):
         raise broken(archive, member, "not an object with a number 'fs'")
+    if twice := sorted(header.twice.intersection(KEYS)):
+        raise broken(archive, member, f"the key {twice[0]!r} stands there twice, with two values")
     if not 0 < header["fs"] < 1e9:
         raise broken(archive, member, f"fs is {header['fs']}")
     return header
@@ -392,10 +398,9 @@ def _channels(header: dict[str, Any]) -> list[str]:
     return names if len(names) == len(chans) and all(map(is_text, names)) else []
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; a key that is used must not have two values."""
-    found = dict(pairs)
-    twice = next((key for key, value in pairs if key in KEYS and value != found[key]), None)
-    if twice:
-        raise ValueError(f"the key {twice!r} stands there twice, with two values")
-    return found
+class _Object(dict[str, Any]):
+    """An object of JSON, and the keys of it that have two values: of them, the last one counts."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.twice = {key for key, value in pairs if value is not self[key] and value != self[key]}

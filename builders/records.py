@@ -10,6 +10,7 @@ import pyarrow as pa
 from datasets import Features
 
 from builders.binning import Ints, Trials, count_spikes, ranges
+from builders.errors import spoiling
 from builders.schema import PIECE_BYTES, ROW_GROUP_BYTES, ragged, table
 from builders.spikes import AddNote, Spikes, trial_notes
 
@@ -62,7 +63,9 @@ def record_tables(
     of_row: list[tuple[Ints, Ints, Ints]] = []  # presentation, stimulus, cell
     for index, stim in enumerate(stimuli):
         of_cell = np.full(len(names), -1)
-        for number, trials in spikes.presentations(stim, names).items():
+        with spoiling(stim_columns(stim)["stim_id"]):
+            found = spikes.presentations(stim, names)
+        for number, trials in found.items():
             for text in trial_notes(trials, spikes.width):
                 note(stim, text)
             if len(trials):

@@ -100,7 +100,7 @@ def find_session(
 
     All archives that are named after the session are read. If there is none, those are looked into
     whose names are most alike, of those named after no listed session, and then all others until
-    it is found. While cells are missing, those that are alike are looked into as well.
+    it is found. While cells are missing, those named after no session are looked into as well.
 
     Parameters
     ----------
@@ -116,15 +116,16 @@ def find_session(
     named = [each for each in archives if names[each.name] == session]
     strangers = [each for each in archives if names[each.name] not in (session, *listed)]
     common = {each.name: _alike(names[each.name], session) for each in strangers}
-    most = max(common.values(), default=0)
-    alike = [each for each in strangers if common[each.name] == most]
+    alike = [each for each in strangers if common[each.name] == max(common.values())]
     others = [each for each in archives if each not in named and each not in alike]
     found: list[Signal] = []
     held: set[str] = set()
     errors: list[Exception] = []
     for archive in [*named, *alike, *others]:
-        is_first = archive in named or (archive in alike and not named)
-        is_near = archive in alike and (archive.fetch is None or most >= len(session) - 1)
+        is_first = archive in (named or alike)
+        is_near = archive in strangers and (
+            archive.fetch is None or common[archive.name] >= len(session) - 1
+        )
         if not (is_first or not found or (is_near and not held.issuperset(cells))):
             continue
         try:
@@ -135,7 +136,7 @@ def find_session(
             errors.append(error)
             continue
         own = {cell for cell in inside if cell.split("-")[0] == session}
-        if own - held or (own and archive in named):
+        if own:
             found.append(signal)
         held |= own
     if errors and not found:
@@ -215,10 +216,12 @@ class Responses:
         return self._spikes[cell]
 
 
-def _bins(signal: Signal) -> dict[str, list[tuple[int, int]] | None]:
+def _bins(signal: Signal) -> dict[str, list[tuple[int, int]]]:
+    """The bins of all trials that can be told."""
     return {
-        stim: None if trials is None else [bins for _, *bins in trials]  # type: ignore[misc]
+        stim: [(first, stop) for _, first, stop in trials]
         for stim, trials in signal.all_trials.items()
+        if trials is not None
     }
 
 

@@ -125,7 +125,7 @@ def read_session(
     looked: set[Archive] = set()
 
     def look(archive: Archive) -> bool:
-        """Read an archive; whether it holds cells of the session that no other holds."""
+        """Read an archive; whether it holds cells of the session."""
         looked.add(archive)
         try:
             signal, inside = _look_inside(archive, name, data)
@@ -135,11 +135,10 @@ def read_session(
             failures.append(error)
             return False
         own = {cell for cell in inside if cell.partition("-")[0] == session}
-        is_new = bool(own - held) or (archive in of_session.named and bool(own))
-        if is_new:
+        if own:
             parts.append(signal)
         held.update(own)
-        return is_new
+        return bool(own)
 
     for archive in of_session.first:
         look(archive)
@@ -147,7 +146,7 @@ def read_session(
     for archive in _rest(archives, of_session):
         if parts and held.issuperset(cells):
             break
-        if archive in looked or (parts and not _is_near(archive, session, of_session)):
+        if archive in looked or (parts and not _is_near(archive, session, listed)):
             continue
         if look(archive):
             found.append(archive.name)
@@ -181,15 +180,15 @@ def no_archive(session: str, archives: Sequence[Archive]) -> str:
     return f"none of {len(archives)} archives{where} holds a cell of {session}"
 
 
-def _is_near(archive: Archive, session: str, of_session: Candidates) -> bool:
+def _is_near(archive: Archive, session: str, listed: Collection[str]) -> bool:
     """Whether an archive is worth a look for the cells that are missing of a session.
 
-    One that would have to be fetched must be named as the session, but for the last letter.
+    It is if it is named after no listed session. One that would have to be fetched must be named
+    as the session, but for the last letter.
     """
-    if archive not in of_session.alike:
-        return False
-    return archive.fetch is None or _common_prefix(_named_after(archive), session) >= (
-        len(session) - 1
+    name = _named_after(archive)
+    return name not in listed and (
+        archive.fetch is None or _common_prefix(name, session) >= len(session) - 1
     )
 
 

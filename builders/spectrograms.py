@@ -10,6 +10,7 @@ from datasets import Features
 from numpy.typing import NDArray
 
 from builders.binning import Trials
+from builders.errors import spoiling
 from builders.members import broken
 from builders.nems import Signal
 from builders.schema import matrices, table
@@ -71,9 +72,10 @@ class Spectrograms:
                 if stim in held
             ]
             columns = stim_columns(stim)
-            unit = columns["stim_id"]
-            signal, spectrogram = self._spectrogram(stim, holding, bands, unit)
-            trials = signal.trials(stim) if signal.table and stim in signal.epochs else None
+            has_epoch = holding[0].table is not None and stim in holding[0].epochs
+            with spoiling(columns["stim_id"]):
+                signal, spectrogram = self._spectrogram(stim, holding, bands)
+                trials = signal.trials(stim) if has_epoch else None
             if signal.table is None:
                 note(stim, "how often it was presented is not known: there is no epochs file")
             elif trials is None:
@@ -94,7 +96,7 @@ class Spectrograms:
 
     @staticmethod
     def _spectrogram(
-        stim: str, holding: list[Signal], bands: int, unit: str
+        stim: str, holding: list[Signal], bands: int
     ) -> tuple[Signal, NDArray[np.float32]]:
         found: list[NDArray[np.float32]] = []
         for signal in holding:
@@ -105,7 +107,7 @@ class Spectrograms:
             elif found and not np.array_equal(found[0], spectrogram, equal_nan=True):
                 why = f"{stim} is not the spectrogram that it is in {holding[0].archive}"
             if why:
-                raise broken(signal.archive, signal.member, why, unit)
+                raise broken(signal.archive, signal.member, why)
             found.append(spectrogram)
         return holding[0], found[0]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from builders.binning import Ints, Trials
-from builders.errors import CorpusError
+from builders.errors import CorpusError, RecordingError
 from builders.members import broken
 from builders.nems import Signal
 from builders.schema import BIN_SECONDS
@@ -59,31 +59,25 @@ class Spikes:
                 for of, name in places
                 if of == number
             }
-            n_bins = max((each.stop for each in _told(self.trials[number])), default=0)
+            n_bins = max((each.stop for each in _told(self.trials[number]).values()), default=0)
             found = response.bins(list(names.values()), n_bins)
             for cell, train in zip(names, found, strict=True):
-                if isinstance(train, CorpusError):
-                    self.errors[cell] = train
+                if isinstance(train, RecordingError):
+                    self.errors[cell] = train.about(cell)
                 elif self.recording[cell] == number:
                     train += begin
                     trains[cell] = train
                     self.begins[cell] = begin
                     begin += 2 * n_bins
-                elif not self._is_same(cell, number, train, trains):
+                elif cell in trains and not self._is_same(cell, number, train, trains):
                     why = f"{cell} is not as it is in {responses[self.recording[cell]].archive}"
                     self.errors[cell] = broken(response.archive, response.member, why, cell)
         self.line: Ints = np.concatenate([*trains.values(), np.empty(0, np.int64)])
 
     def _is_same(self, cell: str, number: int, train: Ints, trains: Mapping[str, Ints]) -> bool:
         """Whether a cell has the same spikes and trials in a second recording."""
-        first = self.trials[self.recording[cell]]
-        return (
-            cell in trains
-            and np.array_equal(trains[cell] - self.begins[cell], train)
-            and [each.first.tolist() for each in _told(first)]
-            == [each.first.tolist() for each in _told(self.trials[number])]
-            and first.keys() == self.trials[number].keys()
-        )
+        first, second = (_bins_of(self.trials[each]) for each in (self.recording[cell], number))
+        return first == second and np.array_equal(trains[cell] - self.begins[cell], train)
 
     def stimuli(self) -> list[str]:
         """Names of all stimuli, sorted."""
@@ -107,8 +101,14 @@ class Spikes:
         return found
 
 
-def _told(trials: Mapping[str, Trials | CorpusError]) -> list[Trials]:
-    return [each for each in trials.values() if isinstance(each, Trials)]
+def _told(trials: Mapping[str, Trials | CorpusError]) -> dict[str, Trials]:
+    return {stim: each for stim, each in trials.items() if isinstance(each, Trials)}
+
+
+def _bins_of(trials: Mapping[str, Trials | CorpusError]) -> dict[str, tuple[list[int], list[int]]]:
+    return {
+        stim: (each.first.tolist(), each.n_bins.tolist()) for stim, each in _told(trials).items()
+    }
 
 
 def _all_trials(response: Signal) -> dict[str, Trials | CorpusError]:

@@ -14,7 +14,9 @@ from datasets import Features, Value
 from numpy.typing import NDArray
 
 from builders import schema
-from builders.errors import CorpusError
+from builders.binning import Trials
+from builders.epochs import STIM
+from builders.errors import CorpusError, spoiling
 from builders.excluded import of_session, read_excluded
 from builders.jobs import left_out
 from builders.members import broken
@@ -94,12 +96,12 @@ def _read_windows(response: Signal, stimuli: list[str], spool: RasterSpool) -> l
     A sound that stands in the table several times has a window, and so a trial, for each.
     """
     lengths: dict[str, list[int]] = {stim: [] for stim in stimuli}
+    of_stimuli = _trials(response, stimuli)
     for stim, values in response.windows(stimuli):
         spool.add(stim, values)
         lengths[stim].append(values.shape[1])
     notes = []
-    for stim in stimuli:
-        trials = response.trials(stim)
+    for stim, trials in of_stimuli.items():
         texts = list(trial_notes(trials))
         if len(trials) > 1:
             texts.append(f"the population has it {len(trials)} times: so many trials")
@@ -107,6 +109,21 @@ def _read_windows(response: Signal, stimuli: list[str], spool: RasterSpool) -> l
             texts.append("the population's data end before it does: it is cut there")
         notes += [Note("", stim, text) for text in texts]
     return notes
+
+
+def _trials(signal: Signal, stimuli: list[str]) -> dict[str, Trials]:
+    """The trials of some stimuli of a population.
+
+    Raises
+    ------
+    CorpusError
+        If those of one of them cannot be told; it says of which.
+    """
+    found = {}
+    for stim in stimuli:
+        with spoiling(stim):
+            found[stim] = signal.trials(stim)
+    return found
 
 
 def _partial_notes(area: Area, response: Signal, spool: RasterSpool) -> Iterator[Note]:
@@ -147,7 +164,8 @@ def val_job(area: Area, site: str) -> Job:
     """A site's validation records, from its own recordings."""
     path = f"data/{area.name}/{site}/val.parquet"
     excluded = read_excluded(CORPUS)
-    of_site = {**of_session(excluded, site), **{u: w for u, w in excluded.items() if "-" not in u}}
+    of_site = of_session(excluded, site)
+    of_site |= {unit: why for unit, why in excluded.items() if unit.startswith(STIM)}
 
     def tables(notes: Notes) -> dict[str, Iterable[pa.Table]]:
         def add(subject: str, text: str) -> None:
@@ -301,13 +319,16 @@ def stimuli_job(areas: list[Area]) -> Job:
             windows: dict[str, list[NDArray[np.float32]]] = {
                 stim: [] for stim in wanted if stim not in excluded
             }
+            of_stimuli = _trials(stimulus, list(windows))
             for stim, values in stimulus.windows(list(windows)):
                 windows[stim].append(values)
             counted = _Counted(area, excluded)
             for stim, found in windows.items():
                 if not _are_one(found):
                     differing.append((area, stim, len(found)))
-                elif (spectrogram := _spectrogram(stimulus, stim, found, add)) is not None:
+                elif (
+                    spectrogram := _spectrogram(stimulus, of_stimuli[stim], stim, found, add)
+                ) is not None:
                     is_est = subset_of(stim) == "est"
                     columns = {
                         **{key: [value] for key, value in _columns(stim).items()},
@@ -340,7 +361,11 @@ def _are_one(windows: list[NDArray[np.float32]]) -> bool:
 
 
 def _spectrogram(
-    stimulus: Signal, stim: str, windows: list[NDArray[np.float32]], add: AddNote
+    stimulus: Signal,
+    trials: Trials,
+    stim: str,
+    windows: list[NDArray[np.float32]],
+    add: AddNote,
 ) -> NDArray[np.float32] | None:
     """The spectrogram of a stimulus; None where no occurrence of it is left.
 
@@ -349,7 +374,6 @@ def _spectrogram(
     CorpusError
         If it has another number of bands.
     """
-    trials = stimulus.trials(stim)
     for text in trials.left_out:
         add(stim, text)
     if not windows:
@@ -379,7 +403,11 @@ class _Counted:
         """How many trials of a stimulus there are; 0 if no site has it."""
         for response in self._responses():
             if stim in response.epochs:
-                return len(response.trials(stim))
+                try:
+                    return len(response.trials(stim))
+                except CorpusError as error:
+                    text = f"its trials are not counted in {response.archive.name}: {error.why}"
+                    self.notes.append(Note("", stim, text))
         return 0
 
     def _responses(self) -> Iterator[Signal]:

@@ -225,14 +225,13 @@ def _stimuli(areas: list[Area]) -> Reading:
             if stim in rows or stim in excluded:
                 continue
             windows = _windows(signal, values, stim)
-            if windows and windows[0].shape[1] != BANDS:
-                raise ValueError(f"{stim} has {windows[0].shape[1]} bands")
             if not windows or not all(_equal(windows[0], each) for each in windows):
                 continue
+            if windows[0].shape[1] != BANDS:
+                raise ValueError(f"{stim} has {windows[0].shape[1]} bands")
             n_trials = len(windows)
             if slow.subset(stim) == "val":
-                at_site = next((each for each in presented() if stim in each.stimuli()), None)
-                n_trials = len(at_site.trials(stim)) if at_site else 0
+                n_trials = next(_counts(presented(), stim), 0)
             rows[stim] = {
                 **_of_stim(stim),
                 "session": None,
@@ -275,6 +274,14 @@ def _epochs_of_sites(area: Area) -> list[Epochs]:
         except Exception:  # its sounds are counted at the next
             continue
     return found
+
+
+def _counts(sites: list[Epochs], stim: str) -> Iterator[int]:
+    """How many trials a sound has at each site that has it."""
+    for epochs in sites:
+        if stim in epochs.stimuli():
+            with suppress(ValueError, OverflowError):  # it is counted at the next
+                yield len(epochs.trials(stim))
 
 
 def _look_at_names(archive: Archive) -> tuple[Signal, Iterable[str]]:

@@ -11,46 +11,86 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from builders.errors import CorpusError
-from builders.nems import read_signals
+from builders.errors import CorpusError, RecordingError
+from builders.nems import Signal, read_signals
 from builders.release import Archive
 
 from .archives import SESSION, Files, pack, recording
 
 RESP_H5, STIM_H5 = f"{SESSION}.resp.h5", f"{SESSION}.stim.h5"
 RESP_JSON, RESP_EPOCHS = f"{SESSION}.resp.json", f"{SESSION}.resp.epoch.csv"
+ALL = ("resp", "stim", "mask")
 
 
 def read(archive: Archive) -> dict[str, Any]:
-    """Everything that the `resp`, `stim` and `mask` of a recording hold."""
-    signals = read_signals(archive, ["resp", "stim", "mask"])
-    resp, stim, mask = signals["resp"], signals["stim"], signals["mask"]
+    """Everything that `ALL` signals of a recording hold."""
+    resp, stim, mask = (read_signals(archive, ALL)[name] for name in ALL)
     return {
-        "trials": [vars(resp.trials(name)) for name in resp.stimuli()],
+        "trials": {name: vars(resp.trials(name)) for name in resp.stimuli()},
         "spikes": {cell: times.tolist() for cell, times in resp.spike_times()},
-        "bins": {cell: bins.tolist() for cell, bins in resp.bins()},
+        "bins": bins_of(resp),
         "tiles": list(stim.tiles(stim.tile_names())),
-        "mask": np.concatenate(list(mask.raster_blocks()), axis=1),
+        "mask": raster(mask),
     }
 
 
-def refusal(archive: Archive, member: str, why: str) -> None:
-    """Reading fails with a `CorpusError` that names archive, member and reason."""
-    with pytest.raises(CorpusError) as caught:
+def bins_of(resp: Signal, n_bins: int = 100) -> dict[str, list[int]]:
+    """The bins of each cell's spikes; the first error where there is one."""
+    found = dict(zip(resp.cells, resp.bins(resp.cells, n_bins), strict=True))
+    for bins in found.values():
+        if isinstance(bins, RecordingError):
+            raise bins
+    return {cell: bins.tolist() for cell, bins in found.items() if isinstance(bins, np.ndarray)}
+
+
+def raster(signal: Signal) -> NDArray[np.float32]:
+    """All values of a rasterized signal, (C, T)."""
+    return np.concatenate(list(signal.raster_blocks()), axis=1)
+
+
+def refusal(archive: Archive, member: str, why: str = "") -> str:
+    """Reading fails with a `RecordingError` that names archive, member and reason; its message."""
+    with pytest.raises(RecordingError) as caught:
         read(archive)
     message = str(caught.value)
-    assert str(archive) in message
+    assert f"{archive}: " in message
     assert member in message
     assert why in message
     assert "MemoryError" not in message
     assert len(message) < 2000
     message.encode()
+    return message
 
 
-def changed(member: str, content: bytes) -> Files:
-    """The recording with another content of this member."""
-    return {**recording(), f"{SESSION}.{member}": content}
+def same(archive: Archive) -> None:
+    """An archive holds what `recording` does."""
+    np.testing.assert_equal(read(archive), whole())
+
+
+def same_or_refused(archive: Archive) -> None:
+    """No other values than those of `recording` are read."""
+    try:
+        found = read(archive)
+    except CorpusError:
+        return
+    np.testing.assert_equal(found, whole())
+
+
+def changed(member: str, content: bytes | None) -> Files:
+    """The recording with another content of this member, or without it."""
+    files: dict[str, bytes | None] = {**recording(), f"{SESSION}.{member}": content}
+    if member == "mask.h5":  # in place of the CSV: a signal has one data file
+        del files[f"{SESSION}.mask.csv"]
+    return {name: each for name, each in files.items() if each is not None}
+
+
+def written(folder: Path, content: bytes) -> Archive:
+    """An archive of just these bytes."""
+    path = folder / "any.tgz"
+    path.write_bytes(content)
+    return Archive(path.name, path)
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from builders import raster as raster_module
 from builders.binning import MAX_BINS
 from builders.errors import CorpusError
-from builders.nems import SIGNAL_TYPES, Signal, read_signals
+from builders.nems import LARGEST_SIDECAR, SIGNAL_TYPES, Signal, read_signals
 from builders.release import Archive
 
 from .archives import (
@@ -48,9 +47,9 @@ from .archives import (
     signal,
     unpack,
 )
+from .hardening import ALL, bins_of, changed, raster, refusal, same, same_or_refused, written
 
 Layout = Callable[[Path, Files], Archive]
-ALL = ("resp", "stim", "mask")
 
 
 @pytest.fixture(scope="module")
@@ -59,49 +58,13 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("nems")
 
 
-def read(archive: Archive) -> dict[str, Any]:
-    """Everything that a recording of `ALL` signals holds."""
-    signals = read_signals(archive, ALL)
-    resp, stim, mask = (signals[name] for name in ALL)
-    return {
-        "epochs": {name: each.epochs for name, each in signals.items()},
-        "trials": [vars(resp.trials(name)) for name in resp.stimuli()],
-        "cells": resp.channels,
-        "spikes": dict(resp.spike_times()),
-        "bins": dict(resp.bins()),
-        "tiles": list(stim.tiles(stim.tile_names())),
-        "mask": raster(mask),
-    }
-
-
-def raster(signal: Signal) -> NDArray[np.float32]:
-    """All values of a rasterized signal, (C, T)."""
-    return np.concatenate(list(signal.raster_blocks()), axis=1)
-
-
-@pytest.fixture(scope="module")
-def whole(scratch: Path) -> dict[str, Any]:
-    """What the recording holds when nothing is wrong with it."""
-    return read(pack(scratch, recording()))
-
-
-def changed(member: str, content: bytes | None) -> Files:
-    """The recording with other content, or without the member."""
-    files: dict[str, bytes | None] = {**recording(), f"{SESSION}.{member}": content}
-    if member == "mask.h5":  # in place of the CSV: a signal has one data file
-        del files[f"{SESSION}.mask.csv"]
-    return {name: each for name, each in files.items() if each is not None}
-
-
 def read_one(release: Path, files: Files, name: str) -> Signal:
     return read_signals(pack(release, files), [name])[name]
 
 
-def written(release: Path, content: bytes) -> Archive:
-    """An archive of just these bytes."""
-    path = release / "any.tgz"
-    path.write_bytes(content)
-    return Archive(path.name, path)
+def bounds_of(signal: Signal, epoch: str) -> list[list[float]]:
+    """Start and end of each occurrence."""
+    return [list(each) for each in zip(*signal.epochs.bounds(epoch), strict=True)]
 
 
 # The three types of signal
@@ -113,34 +76,53 @@ def test_a_point_process_gives_the_spike_times_of_each_cell(scratch: Path) -> No
     assert {each.dtype for each in times.values()} == {np.dtype(np.float64)}
 
 
-def test_cells_come_in_the_order_of_the_json(scratch: Path) -> None:
-    for order in ([CELL, SILENT], [SILENT, CELL]):
-        head = header("PointProcess", chans=order)
+def test_cells_are_those_that_have_spike_times_whatever_the_json_names(scratch: Path) -> None:
+    for named in ([CELL, SILENT], [SILENT, CELL], [SILENT], ["TST001a-009-1"], None):
+        head = header("PointProcess", chans=named)
         resp = read_one(scratch, changed("resp.json", head), "resp")
-        assert (
-            resp.channels
-            == [cell for cell, _ in resp.spike_times()]
-            == list(dict(resp.bins()))
-            == order
-        )
+        assert resp.channels == (named or [])
+        assert resp.cells == [cell for cell, _ in resp.spike_times()] == [SILENT, CELL]
+        assert resp.known_cells() == {CELL, SILENT, *(named or [])}
 
 
-def test_cells_that_the_json_does_not_list_are_left_out(scratch: Path) -> None:
-    head = header("PointProcess", chans=[SILENT])
-    resp = read_one(scratch, changed("resp.json", head), "resp")
-    assert [cell for cell, _ in resp.spike_times()] == [SILENT]
+def test_cells_come_in_the_order_in_which_they_are_asked_for(scratch: Path) -> None:
+    resp = read_one(scratch, recording(), "resp")
+    for order in ([CELL, SILENT], [SILENT, CELL], [SILENT], []):
+        assert [cell for cell, _ in resp.spike_times(order)] == order
+        bins = [each.tolist() for each in resp.bins(order, 100)]  # type: ignore[union-attr]
+        assert bins == [BINS if cell == CELL else [] for cell in order]
 
 
 @pytest.mark.parametrize(
-    ("segments", "bins"),
-    [(None, BINS), ([[0, 50]], BINS[:-1]), ([[0, 0]], []), ([[0, MAX_BINS]], BINS)],
+    "times",
+    [SPIKES, [SPIKES], [[each] for each in SPIKES], [[[each]] for each in SPIKES]],
+    ids=["n", "1 x n", "n x 1", "n x 1 x 1"],
 )
-def test_bins_reach_to_the_end_of_the_recording(
-    scratch: Path, segments: list[list[int]] | None, bins: list[int]
+@pytest.mark.parametrize("silent", [np.zeros(0), np.zeros((0, 1)), np.zeros((1, 0))])
+def test_spike_times_may_have_a_second_axis(
+    scratch: Path, times: object, silent: NDArray[np.float64]
 ) -> None:
-    side_car = header("PointProcess", chans=[CELL, SILENT], segments=segments)
-    found = read_one(scratch, changed("resp.json", side_car), "resp").bins()
-    assert {cell: each.tolist() for cell, each in found} == {CELL: bins, SILENT: []}
+    same(pack(scratch, changed("resp.h5", h5({CELL: times, SILENT: silent}))))
+
+
+def test_a_cell_that_cannot_be_decoded_is_none_of_the_others(scratch: Path) -> None:
+    """Only the cells that are asked for are decoded, and each has an error of its own."""
+    files = changed("resp.h5", h5({CELL: SPIKES, SILENT: ["text"], "x": [np.nan]}))
+    resp = read_one(scratch, files, "resp")
+    assert resp.cells == [SILENT, CELL, "x"]
+    assert [times.tolist() for _, times in resp.spike_times([CELL])] == [SPIKES]
+    good, *bad = resp.bins([CELL, SILENT, "x"], 100)
+    assert good.tolist() == BINS  # type: ignore[union-attr]
+    assert [str(error).splitlines()[2] for error in bad] == [
+        f"  why:  {SILENT}: {SILENT} holds object, which are no numbers",
+        "  why:  cell x: a spike time is not a finite number",
+    ]
+
+
+@pytest.mark.parametrize("n_bins", [0, 1, 50, 51, MAX_BINS])
+def test_bins_reach_as_far_as_they_are_asked_for(scratch: Path, n_bins: int) -> None:
+    found = bins_of(read_one(scratch, recording(), "resp"), n_bins)
+    assert found == {SILENT: [], CELL: [each for each in BINS if each < n_bins]}
 
 
 @pytest.mark.parametrize("stored", [np.float32, np.float64])
@@ -204,8 +186,18 @@ def test_a_mask_may_have_one_column_for_all_channels(scratch: Path) -> None:
         raster(mask)
 
 
-def test_channels_may_have_no_names(scratch: Path) -> None:
-    head = header("RasterizedSignal", chans=None)
+def test_an_empty_cell_of_a_raster_is_a_missing_value(scratch: Path) -> None:
+    """And so is whatever pandas reads as one; pandas takes no notice of an empty line, either."""
+    content = b"1.0,\n,NaN\nNA,2.0\n\nnan,nan\n"
+    mask = read_one(scratch, changed("mask.csv", content), "mask")
+    np.testing.assert_array_equal(raster(mask), [[1] + [np.nan] * 3, [np.nan, np.nan, 2, np.nan]])
+
+
+@pytest.mark.parametrize(
+    "chans", [None, [], 5, "x", {"0": "x"}, [["x"], ["y"]], ["x", None], ["x", "\ud800"]]
+)
+def test_channels_may_have_no_names(scratch: Path, chans: object) -> None:
+    head = header("RasterizedSignal", chans=chans)
     mask = read_one(scratch, signal("mask", b"1.0,2.0\n3.0,4.0\n", head, suffix="csv"), "mask")
     assert mask.channels == []
     assert raster(mask).tolist() == [[1, 3], [2, 4]]
@@ -244,7 +236,7 @@ def test_one_type_is_not_read_as_another(scratch: Path) -> None:
 @pytest.mark.parametrize("columns", list(permutations(("name", "start", "end"))))
 def test_epoch_columns_stand_in_any_order(scratch: Path, columns: Sequence[str]) -> None:
     resp = read_one(scratch, changed("resp.epoch.csv", epoch_csv(EPOCHS, columns)), "resp")
-    assert {name: np.transpose(each).tolist() for name, each in resp.epochs.items()} == {
+    assert {name: bounds_of(resp, name) for name in ("STIM_b.wav", "STIM_a.wav", "TRIAL")} == {
         "STIM_b.wav": [[0.0, 0.1]],
         "STIM_a.wav": [[0.4, 0.5], [0.2, 0.3]],
         "TRIAL": [[0.0, 0.1]],
@@ -261,18 +253,20 @@ def test_trials_are_those_of_the_binning_at_the_signals_rate(scratch: Path) -> N
         assert (trials.first.tolist(), trials.n_bins.tolist()) == (first, n_bins)
 
 
-def test_an_epoch_may_end_where_the_recording_ends(scratch: Path) -> None:
-    head = header("PointProcess", chans=[CELL], segments=[[0, 50]])
-    assert (
-        read_one(scratch, changed("resp.json", head), "resp").trials("STIM_a.wav").n_bins[1] == 10
-    )
-    head = header("PointProcess", chans=[CELL], segments=[[0, 49]])
-    resp = read_one(scratch, changed("resp.json", head), "resp")
-    with pytest.raises(CorpusError, match=r"STIM_a\.wav ends at bin 50, the recording at bin 49"):
-        resp.trials("STIM_a.wav")
+@pytest.mark.parametrize(
+    "segments", [[[0, 49]], [[0, 0.5]], [], 5, "ab", [[0, None]], [[0, -60]], {"ab": 1}]
+)
+def test_segments_are_not_looked_at(scratch: Path, segments: object) -> None:
+    """A laboratory writes them in seconds, or forgets them: the last epoch's end counts."""
+    same(pack(scratch, changed("resp.json", resp_header(segments=segments))))
 
 
-SPANS = st.tuples(st.sampled_from("abc"), st.integers(0, 40), st.integers(0, 40))
+def resp_header(**keys: object) -> bytes:
+    return header("PointProcess", **{"chans": [CELL, SILENT], **keys})
+
+
+NAMES = ("a", "b", "c")
+SPANS = st.tuples(st.sampled_from(NAMES), st.integers(0, 40), st.integers(0, 40))
 
 
 @given(st.lists(SPANS, max_size=8), st.integers(1, 200))
@@ -289,29 +283,32 @@ def test_windows_are_slices_of_the_raster(
     with patch.object(raster_module, "BLOCK", block):
         resp = read_one(scratch, files, "resp")
     expected = []
-    for name in resp.epochs:
+    shown = [name for name in NAMES if name in resp.epochs]
+    for name in shown:
         trials = resp.trials(name)
         bounds = zip(trials.first.tolist(), trials.n_bins.tolist(), strict=True)
         expected += [(first, first + n_bins, name) for first, n_bins in bounds]
-    found = list(resp.windows(list(resp.epochs)))
+    found = list(resp.windows(shown))
     assert [name for name, _ in found] == [name for *_, name in sorted(expected)]
     for (_, window), (first, stop, _) in zip(found, sorted(expected), strict=True):
         np.testing.assert_array_equal(window, values[:, first:stop])
 
 
-def test_a_window_past_the_end_of_the_raster_is_refused(scratch: Path) -> None:
-    head = header("RasterizedSignal", chans=["x", "y"])
-    files = signal("resp", raster_csv(np.zeros((2, 49))), head, suffix="csv")
-    with pytest.raises(CorpusError, match=r"STIM_a\.wav ends at bin 50, the data at bin 49"):
-        list(read_one(scratch, files, "resp").windows(["STIM_a.wav"]))
+@pytest.mark.parametrize("n_bins", [50, 49, 40, 30, 0])
+def test_a_window_is_cut_where_the_data_end(scratch: Path, n_bins: int) -> None:
+    head, values = header("RasterizedSignal", chans=["x", "y"]), np.arange(100).reshape(2, 50)
+    files = signal("resp", h5({"raster": values[:, :n_bins]}), head)
+    windows = list(read_one(scratch, files, "resp").windows(["STIM_a.wav"]))
+    assert [name for name, _ in windows] == ["STIM_a.wav"] * 2
+    for (_, window), first in zip(windows, (20, 40), strict=True):
+        np.testing.assert_array_equal(window, values[:, first : min(first + 10, n_bins)])
 
 
 def test_names_may_hold_commas_quotes_and_line_ends(scratch: Path) -> None:
     names = ["LIGHT_off, door closed", 'STIM_"a",b', "two\nlines", "two\r\nlines"]
-    resp = read_one(
-        scratch, response({CELL: []}, epochs=[(name, 0.0, 0.1) for name in names]), "resp"
-    )
-    assert list(resp.epochs) == names
+    epochs = [(name, 0.0, 0.1) for name in names]
+    resp = read_one(scratch, response({CELL: []}, epochs=epochs), "resp")
+    assert [bounds_of(resp, name) for name in names] == [[[0.0, 0.1]]] * 4
 
 
 def test_json_may_hold_nan(scratch: Path) -> None:
@@ -324,57 +321,89 @@ def test_json_may_hold_nan(scratch: Path) -> None:
 # What is left alone
 
 
-def test_later_views_of_a_signal_are_ignored(scratch: Path, whole: dict[str, Any]) -> None:
+def test_later_views_of_a_signal_are_ignored(scratch: Path) -> None:
     later = response({CELL: [0.05]}, epochs=[("STIM_c.wav", 0.0, 0.1)])
     views = {f"01.{name}": content for name, content in later.items()}
     for files in (views | recording(), recording() | views):
-        np.testing.assert_equal(read(pack(scratch, files)), whole)
+        same(pack(scratch, files))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_members_of_size_0_are_ignored(
-    tmp_path: Path, whole: dict[str, Any], layout: Layout
-) -> None:
+def test_members_of_size_0_are_ignored(tmp_path: Path, layout: Layout) -> None:
     files = {f"{SESSION}.extra.h5": b"", **recording(), f"{SESSION}.resp.csv": b""}
-    archive = layout(tmp_path, files)
-    assert set(read_signals(archive)) == set(ALL)
-    np.testing.assert_equal(read(archive), whole)
+    same(layout(tmp_path, files))
 
 
 @pytest.mark.parametrize("wrapper", ["", "another_name/", "a/b.c/"])
-def test_the_wrapper_directory_does_not_matter(
-    scratch: Path, whole: dict[str, Any], wrapper: str
-) -> None:
-    np.testing.assert_equal(read(written(scratch, packed(recording(), wrapper))), whole)
+def test_the_wrapper_directory_does_not_matter(scratch: Path, wrapper: str) -> None:
+    same(written(scratch, packed(recording(), wrapper)))
 
 
-def test_an_unpacked_folder_may_still_have_the_wrapper(
-    tmp_path: Path, whole: dict[str, Any]
-) -> None:
-    wrapped = replace(unpack(tmp_path, recording()), path=tmp_path / "recordings")
-    np.testing.assert_equal(read(wrapped), whole)
+def test_an_unpacked_folder_may_still_have_the_wrapper(tmp_path: Path) -> None:
+    same(replace(unpack(tmp_path, recording()), path=tmp_path / "recordings"))
 
 
 @pytest.mark.parametrize("layout", [unpack, pack_in_zip])
-def test_a_folder_and_a_zip_give_the_same_as_the_archive(
-    tmp_path: Path, whole: dict[str, Any], layout: Layout
-) -> None:
-    np.testing.assert_equal(read(layout(tmp_path, recording())), whole)
+def test_a_folder_and_a_zip_give_the_same_as_the_archive(tmp_path: Path, layout: Layout) -> None:
+    same(layout(tmp_path, recording()))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_data_that_are_not_asked_for_are_neither_kept_nor_decoded(
-    tmp_path: Path, layout: Layout
-) -> None:
-    files = recording() | {f"{SESSION}.stim.h5": b"garbage", f"{SESSION}.mask.csv": b"garbage"}
-    signals = read_signals(layout(tmp_path, files), ["resp"])
+def test_what_is_not_asked_for_is_neither_kept_nor_decoded(tmp_path: Path, layout: Layout) -> None:
+    names = ("stim.h5", "mask.csv", "mask.json", "mask.epoch.csv")
+    garbage = {f"{SESSION}.{name}": b"garbage" for name in names}
+    files = recording() | garbage
+    signals = read_signals(layout(tmp_path, files), ["resp"], ["stim"])
     assert {name: each.data for name, each in signals.items()} == {
         "resp": files[f"{SESSION}.resp.h5"],
         "stim": b"",
-        "mask": b"",
     }
-    assert dict(signals["resp"].bins())[CELL].tolist() == BINS
+    assert bins_of(signals["resp"])[CELL] == BINS
     assert signals["stim"].stimuli() == ["STIM_a.wav", "STIM_b.wav"]
+
+
+BROKEN_STIM: dict[str, dict[str, bytes | None]] = {
+    "no data": {"h5": None},
+    "no header": {"json": None},
+    "a header that is none": {"json": b"{"},
+    "no rate": {"json": b"{}"},
+    "two data files": {"csv": b"1.0\n"},
+    "a header of 64 MB": {"json": b" " * (LARGEST_SIDECAR + 1)},
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN_STIM.values(), ids=list(BROKEN_STIM))
+@pytest.mark.parametrize("layout", [pack, unpack])
+def test_a_broken_signal_is_refused_only_where_its_data_are_asked_for(
+    tmp_path: Path, layout: Layout, broken: dict[str, bytes | None]
+) -> None:
+    files: dict[str, Any] = {**recording(), **{f"{SESSION}.stim.{n}": c for n, c in broken.items()}}
+    archive = layout(tmp_path, {name: each for name, each in files.items() if each is not None})
+    assert list(read_signals(archive, ["resp"], ["stim"])) == ["resp"]
+    with pytest.raises(CorpusError, match=rf"{SESSION}\.stim|no signal 'stim'"):
+        read_signals(archive, ["resp", "stim"])
+
+
+def test_two_files_of_one_name_in_a_folder_are_refused_where_they_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    """Nobody knows which of them the archive held last."""
+    archive = unpack(tmp_path, recording())
+    for name in ("resp.h5", "resp.json"):
+        again = archive.path / "again" / f"{SESSION}.{name}"
+        again.parent.mkdir(exist_ok=True)
+        again.write_bytes(recording()[again.name])
+        assert f"{again.name}\n  why:  two files have this name" in refusal(archive, again.name)
+        assert list(read_signals(archive, ["stim"], ["resp"])) == ["stim"]
+        again.unlink()
+
+
+def test_epochs_are_read_when_they_are_asked_for(scratch: Path) -> None:
+    for content in (None, b"", b"start,end\n"):
+        resp = read_one(scratch, changed("resp.epoch.csv", content), "resp")
+        assert bins_of(resp)[CELL] == BINS
+        with pytest.raises(CorpusError, match=rf"{SESSION}\.resp\.epoch\.csv"):
+            resp.stimuli()
 
 
 # What is written is what is read
@@ -398,9 +427,8 @@ def test_what_is_written_is_what_is_read(
     rows = [(name, *bounds) for name, bounds in epochs]
     resp = read_one(scratch, response(spikes, epochs=rows), "resp")
     assert {cell: times.tolist() for cell, times in resp.spike_times()} == spikes
-    assert {name: np.transpose(each).tolist() for name, each in resp.epochs.items()} == {
-        name: [list(bounds) for other, bounds in epochs if other == name] for name, _ in epochs
-    }
+    for name, _ in epochs:
+        assert bounds_of(resp, name) == [list(each) for other, each in epochs if other == name]
 
 
 # Every damage is a CorpusError that names the archive and the member
@@ -429,26 +457,18 @@ DAMAGES = [
     ("resp.json", header("PointProcess", fs=float("nan")), "fs is nan"),
     ("resp.json", header("PointProcess", fs=float("inf")), "fs is inf"),
     ("resp.json", header("PointProcess", fs=10**400), "fs is 1000"),
-    ("resp.json", header("PointProcess", chans=5), "chans is 5"),
-    ("resp.json", header("PointProcess", chans=CELL), f"chans is {CELL}"),
     ("resp.json", header("SpikeTrain"), "unknown signal_type <class 'nems0.signal.SpikeTrain'>"),
     ("resp.json", header("PointProcess", signal_type=None), "unknown signal_type None"),
     ("resp.epoch.csv", b"start,end\n0.0,0.1\n", "no column 'name'"),
     ("resp.epoch.csv", b"name,end\nSTIM_a.wav,0.1\n", "no column 'start'"),
     ("resp.epoch.csv", b"name,start\nSTIM_a.wav,0.1\n", "no column 'end'"),
-    ("resp.epoch.csv", b"start,end,name\n0.0,0.1\n", "too few columns"),
     ("resp.epoch.csv", f"{ROW}0.0,late\n".encode(), "'late'"),
-    ("resp.epoch.csv", f"{ROW}0.0,\n".encode(), ""),
-    ("resp.epoch.csv", f"{ROW}0.0\n".encode(), ""),
-    ("resp.epoch.csv", f"{ROW}0.0,0.1\n\xff".encode("latin-1"), ""),
     ("resp.epoch.csv", f"{ROW}-0.1,0.1\n".encode(), "STIM_a.wav: an epoch starts before 0"),
     ("resp.epoch.csv", f"{ROW}0.2,0.1\n".encode(), "STIM_a.wav: an epoch starts before 0 or ends"),
-    ("resp.epoch.csv", f"{ROW}nan,0.1\n".encode(), "STIM_a.wav: an epoch bound is not a finite"),
-    ("resp.epoch.csv", f"{ROW}0.0,inf\n".encode(), "STIM_a.wav: an epoch bound is not a finite"),
+    ("resp.epoch.csv", f"{ROW}0.0,inf\n".encode(), "STIM_a.wav: an epoch bound is past bin"),
     ("resp.h5", b"garbage", ""),
     ("resp.h5", recording()[f"{SESSION}.resp.h5"][:-100], ""),
     ("resp.h5", impossible_size(recording()[f"{SESSION}.resp.h5"]), ""),
-    ("resp.h5", h5({CELL: SPIKES}), SILENT),
     ("resp.h5", h5({CELL: ["text"], SILENT: []}), ""),
     ("resp.h5", h5({f"{CELL}/below": SPIKES, SILENT: []}), ""),
     (
@@ -458,23 +478,13 @@ DAMAGES = [
     ),
     ("resp.h5", h5({CELL: [], SILENT: [-np.inf]}), f"cell {SILENT}: a spike time is not"),
     ("stim.h5", b"garbage", ""),
-    ("mask.csv", b"0.0,1.0\n0.0,\n", ""),
     ("mask.csv", b"0.0,1.0\n0.0\n", ""),
-    ("mask.csv", b"0.0,1.0\n\n0.0,1.0\n", ""),
     ("mask.csv", b"0.0,1.0\n0.0,high\n", "'high'"),
-    ("mask.csv", b"\n", ""),
     ("mask.csv", b"0.0,1.0,0.0\n", "3 columns, but 2 channels"),
     ("mask.h5", h5({"other": RASTER}), "raster"),
     ("mask.h5", h5({"raster": RASTER[0]}), "shape ("),
-    ("resp.h5", h5({CELL: [[0.1], [0.2]], SILENT: []}), f"{CELL} have shape (2, 1)"),
+    ("resp.h5", h5({CELL: [[0.1, 0.3], [0.2, 0.4]]}), f"{CELL} have shape (2, 2)"),
 ]
-
-
-def refusal(archive: Archive) -> str:
-    """The message of the error; any other than a CorpusError fails the test."""
-    with pytest.raises(CorpusError) as caught:
-        read(archive)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -484,25 +494,20 @@ def test_a_damaged_member_is_named(
     scratch: Path, member: str, content: bytes | None, why: str
 ) -> None:
     archive = pack(scratch, changed(member, content))
-    message = refusal(archive)
-    assert f"{archive}: {SESSION}.{member}" in message
-    assert why in message
+    assert f"{archive}: {SESSION}.{member}" in refusal(archive, SESSION, why)
 
 
 @pytest.mark.parametrize("content", [None, b""])
 def test_a_signal_that_was_asked_for_must_have_data(scratch: Path, content: bytes | None) -> None:
     archive = pack(scratch, changed("resp.h5", content))
-    assert set(read_signals(archive)) == {"stim", "mask"}
-    with pytest.raises(CorpusError, match=r"no signal 'resp'") as caught:
-        read_signals(archive, ["resp"])
-    assert f"{archive}: *.resp.h5" in str(caught.value)
+    assert set(read_signals(archive, ["stim"], ["mask", "resp"])) == {"stim", "mask"}
+    refusal(archive, "*.resp.h5", "no signal 'resp'")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_message_says_where_the_archive_lies(tmp_path: Path, layout: Layout) -> None:
     archive = layout(tmp_path, changed("resp.h5", b"garbage"))
-    message = refusal(archive)
-    assert str(archive.path) in message
+    message = refusal(archive, str(archive.path))
     assert f"{archive.member}: {SESSION}.resp.h5" in message
 
 
@@ -518,48 +523,46 @@ def flipped(position: int, mask: int) -> bytes:
 # The last 8 bytes are gzip's checksum and length; all data lie before them.
 @pytest.mark.parametrize("size", [*range(0, len(PACKED), 31), *range(len(PACKED) - 9, len(PACKED))])
 def test_a_truncated_archive_is_refused(scratch: Path, size: int) -> None:
-    archive = written(scratch, PACKED[:size])
-    message = refusal(archive)
-    assert f"{archive}: at or after" in message
-    assert "damaged or incomplete" in message
+    refusal(written(scratch, PACKED[:size]), "at or after", "damaged or incomplete")
 
 
-def test_a_truncated_archive_is_refused_whatever_is_asked_for(scratch: Path) -> None:
+@pytest.mark.parametrize("others", [[], ["resp"], ["unknown"]])
+def test_a_truncated_archive_is_refused_whatever_is_asked_for(
+    scratch: Path, others: list[str]
+) -> None:
     with pytest.raises(CorpusError, match=r"damaged or incomplete"):
-        read_signals(written(scratch, PACKED[:-1]))
+        read_signals(written(scratch, PACKED[:-1]), [], others)
 
 
 def test_the_message_says_how_far_an_archive_could_be_read(scratch: Path) -> None:
     noise = np.random.default_rng(0).bytes(100_000)
     content = packed(recording() | {f"{SESSION}.stim.h5": noise})
     archive = written(scratch, content[: len(content) // 2])
-    assert f"{archive}: at or after {SESSION}.stim.h5" in refusal(archive)
+    refusal(archive, f"{archive}: at or after {SESSION}.stim.h5")
 
 
 # Of gzip's header, bytes 4 to 9 (time, level, system) are of no consequence.
 @pytest.mark.parametrize("position", [0, 1, 2, 3, *range(10, len(PACKED), 17), len(PACKED) - 1])
 def test_a_flipped_byte_is_refused(scratch: Path, position: int) -> None:
-    archive = written(scratch, flipped(position, 0xFF))
-    assert f"{archive}: " in refusal(archive)
+    refusal(written(scratch, flipped(position, 0xFF)), "")
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, len(PACKED) - 1), st.integers(0, 7))
 def test_a_flipped_bit_is_refused_or_changes_nothing(
-    scratch: Path, whole: dict[str, Any], position: int, bit: int
+    scratch: Path, position: int, bit: int
 ) -> None:
-    with suppress(CorpusError):
-        np.testing.assert_equal(read(written(scratch, flipped(position, 1 << bit))), whole)
+    same_or_refused(written(scratch, flipped(position, 1 << bit)))
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"garbage" * 100, b"\x1f\x8b", gzip.compress(b"garbage" * 100), PACKED + b"garbage"],
-    ids=["empty", "no gzip", "two bytes", "no tar", "garbage after the end"],
+    [b"", b"garbage" * 100, b"\x1f\x8b", gzip.compress(b"garbage" * 100), PACKED + b"\x1f\x8b"],
+    ids=["empty", "no gzip", "two bytes", "no tar", "another gzip stream that is none"],
 )
 def test_what_is_no_archive_is_refused(scratch: Path, content: bytes) -> None:
-    assert "damaged or incomplete" in refusal(written(scratch, content))
+    refusal(written(scratch, content), "", "damaged or incomplete")
 
 
 def test_a_missing_archive_is_refused(tmp_path: Path) -> None:
-    assert "No such file" in refusal(Archive("x.tgz", tmp_path / "x.tgz"))
+    refusal(Archive("x.tgz", tmp_path / "x.tgz"), "", "No such file")
