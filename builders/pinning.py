@@ -89,7 +89,7 @@ def _empty(builder: Parquet, split: Any) -> Dataset:
 
 
 def _files(config: BuilderConfig) -> list[str]:
-    return [url for of_split in config.data_files.values() for url in of_split]
+    return [url for files in config.data_files.values() for url in files if url.startswith(SCHEME)]
 
 
 def _as_dataset_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:
