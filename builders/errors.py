@@ -1,4 +1,4 @@
-"""The one error of the catalogue, and how its messages are built."""
+"""The one error and the one warning of the catalogue, and how the error's messages are built."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ class CorpusError(RuntimeError):
         super().__init__(
             "\n".join([what, *(f"  {label} {text}" for label, text in parts if str(text))])
         )
+
+
+class CorpusWarning(UserWarning):
+    """What a user should know before it happens, or about what was read."""
 
 
 def unknown(kind: str, name: str, valid: Iterable[str], *, where: object = "") -> CorpusError:
