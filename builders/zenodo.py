@@ -144,6 +144,7 @@ class ZenodoRelease(Release):
         return self.folder / f".{outer}.directory.checksum"
 
     def _index(self, outer: str) -> Index:
+        self.remote.file(outer)  # tells of which zip the directory has to be
         if (index := self._known_index(outer)) is None:
             with locked(self._directory(outer)):
                 index = self._known_index(outer) or self._fetch_index(outer)

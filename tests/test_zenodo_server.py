@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.zenodo import HTML, Fault, Request, ZenodoServer
+from tests.zenodo import BLOCKED, HTML, REFERENCE, Fault, Request, ZenodoServer
 
 RECORD = "/api/records/7"
 DATA = bytes(range(256)) * 4096  # 1 MiB: several blocks
@@ -316,6 +316,141 @@ def test_other_methods_are_refused(server: ZenodoServer) -> None:
     answer = ask(server, RECORD, "POST")
     assert (answer.status, answer.headers["Connection"]) == (501, "close")
     assert server.log == [Request("POST", RECORD, "", None, 501, len(answer.body))]
+
+
+# ---- what its users report of the real one
+
+
+@pytest.mark.parametrize("path", [RECORD, file_path(), api_path()])
+@pytest.mark.parametrize(
+    "agent",
+    [
+        "",
+        "python-requests/2.32.5",
+        "Python-urllib/3.11",
+        "python-httpx/0.28",
+        "Python/3.11 aiohttp/3.9",
+        "curl/8.5.0",
+        "Wget/1.21",
+    ],
+)
+def test_libraries_are_blocked(server: ZenodoServer, path: str, agent: str) -> None:
+    answer = ask(server, path, User_Agent=agent)
+    assert answer.status == 403
+    assert b"unusual traffic from your network" in answer.body
+    assert REFERENCE.encode() in answer.body
+    assert server.log[0].agent == agent
+
+
+@pytest.mark.parametrize("agent", [AGENT, "Mozilla/5.0 (X11; Linux x86_64)"])
+def test_others_are_not(server: ZenodoServer, agent: str) -> None:
+    assert [ask(server, path, User_Agent=agent).status for path in (RECORD, file_path())] == [
+        200,
+        200,
+    ]
+
+
+def test_the_address_of_the_api_sends_no_ranges(server: ZenodoServer) -> None:
+    for headers in ({}, {"Range": "bytes=5-6"}, {"Range": "bytes=9999999-"}):
+        answer = ask(server, api_path(), **headers)
+        assert (answer.status, answer.body) == (200, DATA)
+        assert answer.headers.get_all("Accept-Ranges") == ["none"]
+        assert "Content-Range" not in answer.headers
+    server.ranges = ("/api/",)
+    assert ask(server, api_path(), Range="bytes=5-6").body == DATA[5:7]
+    assert ask(server, Range="bytes=5-6").status == 200
+
+
+def test_a_limit_is_stated_and_kept(server: ZenodoServer) -> None:
+    server.limit, server.window = 3, 3600.0
+    answers = [ask(server, path, Range="bytes=5-6") for path in (RECORD, file_path(), api_path())]
+    assert [answer.status for answer in answers] == [200, 206, 200]
+    assert [answer.headers["X-RateLimit-Limit"] for answer in answers] == ["3"] * 3
+    assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["2", "1", "0"]
+    left = int(answers[0].headers["X-RateLimit-Reset"]) - time.time()
+    assert 0 < left <= 3600
+    # What says when the limit ends is there even where there is nothing to wait for.
+    assert abs(int(answers[1].headers["Retry-After"]) - left) < 5
+    refused = ask(server)
+    assert (refused.status, json.loads(refused.body)["status"]) == (429, 429)
+    assert abs(int(refused.headers["Retry-After"]) - left) < 5
+    server.limit = 4
+    assert ask(server).status == 429  # the refused one counts
+    server.limit = 6
+    server.states_limit = False
+    answer = ask(server)
+    assert not [name for name in answer.headers if name.startswith(("X-Rate", "Retry"))]
+
+
+def test_a_limit_begins_anew(server: ZenodoServer) -> None:
+    server.limit, server.window = 1, 0.5
+    while ask(server).status != 429:
+        pass
+    time.sleep(0.5)
+    assert ask(server).status == 200
+
+
+def test_a_token_has_its_own_limit(server: ZenodoServer) -> None:
+    server.limit, server.token_limit, server.token = 0, 1, "secret"
+    server.window = 3600.0
+    assert ask(server).status == 429
+    assert ask(server, Authorization="Bearer secret").status == 200
+    assert ask(server, Authorization="Bearer secret").status == 429
+    server.token_limit = 9
+    assert ask(server, Authorization="Bearer other").status == 401
+    assert [each.authorization for each in server.log[:2]] == ["", "Bearer secret"]
+
+
+def test_etags_of_all_kinds(server: ZenodoServer) -> None:
+    tag = etag_of(DATA)
+    server.etags = "weak"
+    assert ask(server).headers["ETag"] == f"W/{tag}"
+    server.etags = "none"
+    answer = ask(server, Range="bytes=5-6")
+    assert (answer.status, "ETag" in answer.headers) == (206, False)
+    server.etags = "two"
+    tags = [ask(server, path).headers["ETag"] for path in (file_path(), api_path())]
+    assert tags[0] == tag != tags[1]
+
+
+def test_files_on_another_host(server: ZenodoServer) -> None:
+    server.redirect = "localhost"
+    for path in (file_path(), api_path()):
+        answer = ask(server, path)
+        assert answer.status == 302
+        start = f"http://localhost:{server.server_port}"
+        assert answer.headers["Location"] == f"{start}/storage{path}"
+        assert ask(server, f"/storage{path}").body == DATA
+    assert ask(server, f"/storage{file_path()}", Range="bytes=5-6").status == 206
+    assert ask(server, f"/storage{api_path()}", Range="bytes=5-6").status == 200
+    assert ask(server, RECORD).status == 200
+
+
+def test_refusals_on_demand(server: ZenodoServer) -> None:
+    server.refuses = {"/records/": 403, "/api/records/7/": 404}
+    answer = ask(server)
+    assert (answer.status, answer.body) == (403, BLOCKED)
+    server.page = b"go away"
+    assert ask(server).body == b"go away"
+    assert ask(server, api_path()).status == 404
+    assert ask(server, RECORD).status == 200
+
+
+def test_headers_on_demand(server: ZenodoServer) -> None:
+    server.fail("data.bin", Fault(headers={"ETag": ("a", "b"), "Content-Length": "3"}))
+    answer = ask(server)
+    assert answer.headers.get_all("ETag") == ["a", "b"]
+    assert answer.body == DATA[:3]
+
+
+def test_an_answer_without_an_end(server: ZenodoServer) -> None:
+    server.fail("empty", Fault(endless=True))
+    connection = connect(server)
+    connection.request("GET", file_path("empty"), headers={"User-Agent": AGENT})
+    response = connection.getresponse()
+    assert response.headers["Transfer-Encoding"] == "chunked"
+    assert len(response.read(10 << 20)) == 10 << 20
+    connection.close()
 
 
 # ---- the log

@@ -51,7 +51,7 @@ BLOCKED = f"""<html>
 </body>
 </html>
 """.encode()
-#: How the User-Agents begin that are refused; "" is none at all.
+#: Whose names in the User-Agent are refused, as is none at all.
 LIBRARIES = ("python-requests", "python-urllib", "python-httpx", "aiohttp", "curl", "wget", "aria2")
 
 
@@ -207,7 +207,9 @@ class ZenodoServer(ThreadingHTTPServer):
     etags : str
         How they are sent: ``strong``, ``weak``, ``none``, or ``two``: others at each address.
     refuses : dict of str to int
-        Statuses by how a path begins: 403 with a web page, others with JSON.
+        Statuses by how a path begins: 403 with `page`, others with JSON.
+    page : bytes
+        What tells those who are blocked that they are.
     redirect : str
         The name of the host that files are fetched from, of this machine; empty: no other.
     token : str
@@ -237,6 +239,7 @@ class ZenodoServer(ThreadingHTTPServer):
         self.ranges: tuple[str, ...] = ("/records/",)
         self.etags: Literal["strong", "weak", "none", "two"] = "strong"
         self.refuses: dict[str, int] = {}
+        self.page = BLOCKED
         self.redirect = ""
         self.token = ""
         self.limit, self.token_limit, self.window = 133, 1000, 60.0
@@ -449,10 +452,11 @@ class Handler(BaseHTTPRequestHandler):
         agent = self.headers.get("User-Agent", "").lower()
         if statuses and statuses[0] != 403:
             self.refuse(statuses[0], "refused on demand")
-        elif statuses or not agent or agent.startswith(LIBRARIES):
+        elif statuses or not agent or any(library in agent for library in LIBRARIES):
             # The address of a file sends its page as if it were the file.
             media = "application/octet-stream" if route(self.path)[1] else "text/html"
-            self.answer(403, {"Content-Type": media}, Content(BLOCKED), 0, len(BLOCKED))
+            page = server.page
+            self.answer(403, {"Content-Type": media}, Content(page), 0, len(page))
         elif left < 0:
             self.refuse(429, "too many requests", {"Retry-After": str(ceil(self.reset - time()))})
         elif not is_guest and sent != f"Bearer {server.token}":
