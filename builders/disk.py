@@ -12,6 +12,7 @@ from datasets.utils import tqdm
 
 from builders.builder import CorpusBuilder, repository_url
 from builders.errors import CorpusError
+from builders.excluded import read_excluded
 from builders.release import Archive, Release, home
 from builders.zenodo import ZenodoRelease
 
@@ -85,6 +86,8 @@ def status(builder: type[CorpusBuilder]) -> Iterator[str]:
                 yield f"  {name}: missing{size_of}"
     else:
         yield f"release: {release.folder}, yours, {megabytes(folder_size(release.folder))}"
+    for unit, why in read_excluded(builder.corpus).items():
+        yield f"left out: {unit}: {why}"
     for name, folder in caches(builder):
         yield f"{name}: {folder}, {megabytes(folder_size(folder))}"
 
