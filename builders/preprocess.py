@@ -10,8 +10,8 @@ at a time, so that no scaled copy of a data set is ever stored:
 >>> records = load_dataset("./wingert2026", "A1", streaming=True)         # doctest: +SKIP
 >>> scaled = records.map(CellScaler.fit(records))                         # doctest: +SKIP
 
-NaN and infinite values count in no fit. Scaled or smoothed, a NaN stays NaN and changes no bin
-beside it.
+Bins that were not recorded are NaN. No fit counts them (nor infinite values); scaled or smoothed,
+they stay NaN, and the bins beside them are not spoilt.
 
 A transform takes the place of a format: a trainer that wants both writes a function that calls
 both scalers, or that makes tensors of what they return. A mapped stream no longer knows its
@@ -269,7 +269,7 @@ class CellScaler:
 
         For `Dataset.with_transform` and `IterableDataset.map` (of rows, or batched), or in a loop.
         Needs the column ``cell_id``. Lists become float32 arrays. Trials that differ in length
-        become what the format has for them: a list of tensors, else an array of arrays.
+        become an array of arrays, those of torch a list of tensors.
         """
         response, cells = _column(rows, "response"), _column(rows, "cell_id")
         scaled: Any

@@ -160,9 +160,9 @@ def with_stimuli(
     """Records with a ``spectrogram`` (F, T) float32 beside the ``response``, joined by ``stim_id``.
 
     The spectrogram is looked up when a row is read, and equals the stimuli table's bit for bit.
-    It may be longer or shorter than the response, in the releases themselves: both come as stored,
-    never cut and never stretched, and bin 0 of the one is bin 0 of the other. What lies over at
-    the end has no counterpart; `builders.training.collate` says how it pads them to one length.
+    It may be longer or shorter than the response, as the release has it: both come as stored, never
+    cut and never stretched. They start together, at bin 0; after the end of the shorter one the
+    other goes on alone. `builders.training.collate` pads them to one length.
     With the format ``"arrow"`` it shares the table's memory: that is what `builders.training`
     makes batches of fastest.
 
@@ -284,8 +284,7 @@ def align_waveform(
     """Place a sound in its stimulus window, so that a bin is a whole number of samples.
 
     The onset is rounded to the nearest sample. What lies outside the window is cut, the rest of
-    the window is zero. The window begins at bin 0, of the response as of the spectrogram; its
-    length changes nothing but where it ends.
+    the window is zero. The window starts where the response and the spectrogram start, at bin 0.
 
     Parameters
     ----------
