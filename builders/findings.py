@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from builders.builder import CorpusBuilder, code_key
-from builders.errors import CorpusWarning
+from builders.errors import CorpusError, CorpusWarning
 from builders.excluded import read_excluded
 from builders.notes import Note
 from builders.shards import ShardCache
@@ -57,7 +57,10 @@ def find(corpus: type[CorpusBuilder]) -> Findings:
         of += len(job.paths)
         if not any(map(cache.has_any, job.paths)):
             continue  # the ETag of a job is dearer than a look
-        etag = cache.etag(job)
+        try:
+            etag = cache.etag(job)
+        except CorpusError:  # its archives are no longer there
+            continue
         for path in job.paths:
             if (found := cache.notes(path, etag)) is not None:
                 built += 1

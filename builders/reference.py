@@ -5,33 +5,27 @@ one bin at a time, plain Python numbers. Where the two differ, one of them misre
 Each corpus has a reference of its own, which is made of these parts and yields a `Source` for
 each pass over its raw files; `builders validate --deep` and the tests compare with it.
 
-It checks nothing: a release that is not as published makes it fail in any way it likes.
+It has no error handling: whatever cannot be read makes it fail in any way it likes. It fails where
+the readers refuse, so a shard is made when its keys are asked for, and a row when it is.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
-import tarfile
-from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import IO, Any
+from functools import cached_property
+from itertools import takewhile
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from builders.reference_files import Floats, Signal, Trial, read_signals
 from builders.release import Archive
 
 Row = dict[str, Any]
-Floats = NDArray[np.float32]
 #: ``stim_id``, and ``cell_id`` (None where rows are stimuli).
 Key = tuple[str, str | None]
+#: From an archive to one of its signals, and the cells that the archive holds.
+Look = Callable[[Archive], tuple[Signal, Iterable[str]]]
 
 
 @dataclass(frozen=True)
@@ -44,8 +38,8 @@ class Shards:
         The shard or the glob, relative to the repository.
     archive : str
         Where it comes from, for messages.
-    keys : list of Key
-        Of all rows, in order.
+    find_keys : callable
+        Gives `keys`.
     row : callable
         From a key to the row: all columns, as plain Python values; ``response`` (R, T) as nested
         lists of counts, ``spectrogram`` (F, T) as a float32 array.
@@ -53,8 +47,18 @@ class Shards:
 
     path: str
     archive: str
-    keys: list[Key]
+    find_keys: Callable[[], list[Key]]
     row: Callable[[Key], Row]
+
+    @cached_property
+    def keys(self) -> list[Key]:
+        """Of all rows, in order."""
+        return self.find_keys()
+
+
+def without_rows(path: str, archive: str) -> Shards:
+    """A shard without rows: its session is left out, or no archive holds it."""
+    return Shards(path, archive, list, lambda key: {})
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Reading:
     """What one pass over raw files gives."""
 
     shards: list[Shards]
-    sounds: list[Sound]
+    sounds: Iterable[Sound] = ()
 
 
 @dataclass(frozen=True)
@@ -82,106 +86,151 @@ class Source:
     read: Callable[[], Reading]
 
 
-def missing() -> Reading:
-    """What reading an archive comes to that is not there."""
-    raise LookupError("no archive of the release holds its cells")
+# -- Sessions --------------------------------------------------------------------------------------
 
 
-def members(archive: Archive, wanted: Collection[str] = ()) -> dict[str, bytes]:
-    """Name without the recording's -> content; of all files of an archive, or those wanted."""
-    found: dict[str, bytes] = {}
-    with _files(archive) as files:
-        for name, file in files:
-            if not wanted or name in wanted:
-                found[name] = file.read()
-            if len(found) == len(wanted) > 0:
-                break
+def find_session(
+    archives: Sequence[Archive],
+    session: str,
+    listed: Collection[str],
+    cells: Collection[str],
+    look: Look,
+) -> list[Signal]:
+    """A signal of each archive that holds cells of a session.
+
+    All archives that are named after the session are read. If there is none, those are looked into
+    whose names are most alike, of those named after no listed session, and then all others until
+    it is found. While cells are missing, those named after no session are looked into as well.
+
+    Parameters
+    ----------
+    archives, session
+    listed
+        All sessions that are listed.
+    cells
+        Those that are listed of the session.
+    look
+        As `Look`.
+    """
+    names = {each.name: each.name.removesuffix(".tgz").split("_")[-2:][0] for each in archives}
+    named = [each for each in archives if names[each.name] == session]
+    strangers = [each for each in archives if names[each.name] not in (session, *listed)]
+    common = {each.name: _alike(names[each.name], session) for each in strangers}
+    alike = [each for each in strangers if common[each.name] == max(common.values())]
+    others = [each for each in archives if each not in named and each not in alike]
+    found: list[Signal] = []
+    held: set[str] = set()
+    errors: list[Exception] = []
+    for archive in [*named, *alike, *others]:
+        is_first = archive in (named or alike)
+        is_near = archive in strangers and (
+            archive.fetch is None or common[archive.name] >= len(session) - 1
+        )
+        if not (is_first or not found or (is_near and not held.issuperset(cells))):
+            continue
+        try:
+            signal, inside = look(archive)
+        except Exception as error:  # whatever is wrong with an archive of another name
+            if archive in named:
+                raise
+            errors.append(error)
+            continue
+        own = {cell for cell in inside if cell.split("-")[0] == session}
+        if own:
+            found.append(signal)
+        held |= own
+    if errors and not found:
+        raise errors[0]
     return found
 
 
-def raster(archive: Archive, name: str) -> Floats:
-    """A rasterized signal, (T, C): one line per bin, one number per channel."""
-    values, n_bins = array("f"), 0
-    with _files(archive) as files:
-        content = next(file for each, file in files if each == name)
-        for line in content:
-            values.extend(map(float, line.split(b",")))
-            n_bins += 1
-    return np.frombuffer(values, np.float32).reshape(n_bins, -1)
+def _alike(name: str, session: str) -> int:
+    """How many letters at the beginning are the same."""
+    pairs = zip(name, session, strict=False)
+    return len([*takewhile(lambda pair: pair[0] == pair[1], pairs)])
 
 
-@contextmanager
-def _files(archive: Archive) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
-    """Name without the recording's, and content, of each file that is not a later view."""
-    if archive.path.is_dir():
-        opened = {path.name: path.open("rb") for path in archive.files()}
-        try:
-            yield _named(opened.items())
-        finally:
-            for file in opened.values():
-                file.close()
-    else:
-        with archive.open() as packed, tarfile.open(fileobj=packed, mode="r|gz") as tar:
-            every = ((info.name.split("/")[-1], tar.extractfile(info)) for info in tar)
-            yield _named((name, file) for name, file in every if file is not None)
+def look_for_responses(archive: Archive) -> tuple[Signal, Iterable[str]]:
+    """The spike times of an archive, and its cells."""
+    (resp,) = read_signals(archive, "resp")
+    return resp, {*resp.chans, *resp.keys}
 
 
-def _named(files: Iterable[tuple[str, IO[bytes]]]) -> Iterator[tuple[str, IO[bytes]]]:
-    for name, file in files:
-        if not (name[:2].isdigit() and name[2:3] == "."):
-            yield name.split(".", 1)[1], file
+class Responses:
+    """The records of a session, out of one or more recordings.
+
+    Parameters
+    ----------
+    signals : list of Signal
+        The spike times in the recordings.
+    names : mapping of str to str
+        Cell -> its name in the recordings. Those that no recording holds have no records.
+    """
+
+    def __init__(self, signals: list[Signal], names: Mapping[str, str]) -> None:
+        self.archive = " and ".join(each.archive.name for each in signals)
+        self._names = names
+        self._holding = {
+            cell: [each for each in signals if name in each.keys] for cell, name in names.items()
+        }
+        self._spikes: dict[str, Counter[int]] = {}
+        (self._width,) = {each.fs / 100 for each in signals}
+        if not self._width.is_integer():
+            raise ValueError("no whole number of bins makes 10 ms")
+        self.stimuli = sorted({stim for each in signals for stim in each.epochs.stimuli()})
+
+    def keys(self, cells: Iterable[str], stimuli: Iterable[str]) -> list[tuple[str, str]]:
+        """The pairs of stimulus and cell that have a trial."""
+        held = [cell for cell in cells if self._holding[cell]]
+        for cell in held:
+            self._count(cell)
+        return [(stim, cell) for stim in stimuli for cell in held if self._trials(stim, cell)]
+
+    def columns(self, stim: str, cell: str) -> Row:
+        """The columns of a record that hold data."""
+        count, width, trials = self._count(cell), int(self._width), self._trials(stim, cell)
+        response = [
+            [
+                sum(count[first + width * ten + bin_] for bin_ in range(width))
+                for ten in range(round((stop - first) / width))
+            ]
+            for _, first, stop in trials
+        ]
+        return {"response": response, "onsets": [onset for onset, _, _ in trials]}
+
+    def _trials(self, stim: str, cell: str) -> list[Trial]:
+        trials = self._holding[cell][0].all_trials.get(stim, [])
+        if trials is None:
+            raise ValueError(f"the trials of {stim} cannot be told")
+        return trials
+
+    def _count(self, cell: str) -> Counter[int]:
+        """Bin -> number of spikes. All recordings that hold the cell must say the same."""
+        if cell not in self._spikes:
+            first, *others = (
+                (each.spikes(self._names[cell]), _bins(each)) for each in self._holding[cell]
+            )
+            if any(each != first for each in others):
+                raise ValueError(f"{cell} is in two recordings, and not the same")
+            self._spikes[cell] = Counter(first[0])
+        return self._spikes[cell]
 
 
-def cell_ids(archive: Archive) -> list[str]:
-    """The cells of a recording."""
-    chans: list[str] = json.loads(members(archive, ["resp.json"])["resp.json"])["chans"]
-    return chans
+def _bins(signal: Signal) -> dict[str, list[tuple[int, int]]]:
+    """The bins of all trials that can be told."""
+    return {
+        stim: [(first, stop) for _, first, stop in trials]
+        for stim, trials in signal.all_trials.items()
+        if trials is not None
+    }
 
 
-def sessions(archives: Iterable[Archive]) -> dict[str, list[Archive]]:
-    """Session -> the archives whose cells are of it."""
-    holding: dict[str, list[Archive]] = {}
-    for archive in archives:
-        try:
-            session = cell_ids(archive)[0].split("-")[0]
-        except Exception:  # taken at its name's word; whoever reads it learns what is wrong
-            session = archive.name.split("_")[-2]
-        holding.setdefault(session, []).append(archive)
-    return holding
-
-
-def trials(epochs: bytes, name: str, fs: float) -> list[tuple[float, int, int]]:
-    """Onset, first bin and stop bin of each trial, in time order, overlapping ones dropped."""
-    of_name = (row for row in _rows(epochs) if row["name"] == name)
-    bounds = sorted((float(row["start"]), float(row["end"])) for row in of_name)
-    kept: list[tuple[float, int, int]] = []
-    for start, end in bounds:
-        first, stop = round(start * fs), round(end * fs)
-        if not kept or first >= kept[-1][2]:
-            kept.append((start, first, stop))
-    return kept
-
-
-def stimuli(epochs: bytes) -> list[str]:
-    """The names of the stimuli that were presented, sorted."""
-    return sorted({row["name"] for row in _rows(epochs) if row["name"].startswith("STIM_")})
-
-
-@lru_cache(maxsize=4)
-def _rows(epochs: bytes) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(epochs.decode())))
+# -- Columns ---------------------------------------------------------------------------------------
 
 
 def subset(stim: str) -> str:
     """``val`` or ``est``."""
     return "val" if stim.startswith("STIM_00") else "est"
-
-
-def count(times: Iterable[float], header: dict[str, Any]) -> Counter[int]:
-    """Bin -> number of spikes, up to the end of the recording that the header states."""
-    bins = Counter(math.floor(time * header["fs"]) for time in times)
-    end = header["segments"][-1][-1] if header.get("segments") else math.inf
-    return Counter({bin_: n for bin_, n in bins.items() if bin_ < end})
 
 
 def cell_columns(cell: str) -> Row:

@@ -52,8 +52,8 @@ class Comparison:
 
     Attributes
     ----------
-    archives : int
-        Passes over raw files.
+    passes : int
+        Passes over raw files that the reference has made.
     shards : list of str
         Paths, or globs, of the shards that they give rise to.
     rows, compared : int
@@ -62,7 +62,7 @@ class Comparison:
         An archive or a shard that cannot be read is one as well.
     """
 
-    archives: int = 0
+    passes: int = 0
     shards: list[str] = field(default_factory=list)
     rows: int = 0
     compared: int = 0
@@ -88,12 +88,12 @@ def compare_release(
     """
     try:
         sources = list(builder.reference(release))
-    except Exception as error:  # as in `compare`
-        return Comparison(differences=[Difference("all shards", str(release.folder), _say(error))])
-    result = compare(builder.corpus, sources, records, seed)
-    if result.archives == len(sources):
         root = repository_url(builder.corpus)
         inside = [path.partition("/")[2] for path in fsspec.filesystem("corpus").find(root)]
+    except Exception as error:  # as in `compare_shards`
+        return Comparison(differences=[Difference("all shards", str(release.folder), _say(error))])
+    result = compare(builder.corpus, sources, records, seed)
+    if result.passes == len(sources):
         for path in inside:
             compared = any(fnmatchcase(path, each) for each in result.shards)
             if path.startswith(("data/", "stimuli/")) and not compared:
@@ -105,14 +105,14 @@ def compare_release(
 def compare(corpus: str, sources: Sequence[Source], records: int, seed: int) -> Comparison:
     """`compare_release` for some of its sources."""
     result, sounds = Comparison(), Sounds()
-    for source in tqdm(sources, desc="Comparing", unit=" archives"):
+    for source in tqdm(sources, desc="Comparing", unit=" passes"):
         try:
             reading = source.read()
-        except Exception as error:  # the reference has no error handling of its own
+        except Exception as error:  # as in `compare_shards`
             why = f"the reference cannot read it: {_say(error)}"
             result.differences.append(Difference("all its shards", source.name, why))
             continue
-        result.archives += 1
+        result.passes += 1
         for shards in reading.shards:
             result.shards.append(shards.path)
             found = compare_shards(corpus, shards, records, seed, result)
@@ -147,9 +147,14 @@ def compare_shards(
     str
         Which row differs, and where first.
     """
-    spectrograms = bool(shards.keys) and shards.keys[0][1] is None
-    size = len(shards.keys) if spectrograms or not records else min(records, len(shards.keys))
-    wanted = set(random.Random(f"{seed} {shards.path}").sample(shards.keys, size))
+    try:
+        expected = shards.keys
+    except Exception as error:  # the reference has no error handling of its own
+        yield f"the reference cannot read it: {_say(error)}"
+        return
+    spectrograms = bool(expected) and expected[0][1] is None
+    size = len(expected) if spectrograms or not records else min(records, len(expected))
+    wanted = set(random.Random(f"{seed} {shards.path}").sample(expected, size))
     found: list[Key] = []
     try:
         for batch in _stream(corpus, shards.path):
@@ -164,8 +169,8 @@ def compare_shards(
         yield f"cannot be read: {_say(error)}"
         return
     counts.rows += len(found)
-    if found != shards.keys:
-        yield from _wrong_rows(found, shards.keys)
+    if found != expected:
+        yield from _wrong_rows(found, expected)
 
 
 def _stream(corpus: str, path: str) -> Iterator[pa.Table]:
@@ -298,7 +303,7 @@ def show(verdicts: Sequence[Verdict], comparison: Comparison | None) -> Iterator
     if comparison:
         yield from (escape(str(difference)) for difference in comparison.differences)
         yield (
-            f"{comparison.archives} archives read again; {comparison.rows} rows in "
+            f"{comparison.passes} passes over archives; {comparison.rows} rows in "
             f"{len(comparison.shards)} shards, {comparison.compared} of them compared value by "
             f"value; {len(comparison.differences)} differences"
         )

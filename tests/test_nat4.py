@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 import tarfile
 import zipfile
@@ -13,15 +14,18 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow as pa
 import pytest
-from datasets import DatasetDict, concatenate_datasets, load_dataset
+from datasets import DatasetDict, Value, concatenate_datasets, load_dataset
 
 from builders import findings
 from builders.builder import find_corpus
+from builders.errors import CorpusError
+from builders.notes import Note
 from builders.reference import members
 from builders.release import Archive
 from nat4.builder import Nat4
-from nat4.population import match_cells
+from nat4.population import Area, column_type, match_cells, read_area, typed_column
 from nat4.synthetic import plan
 from tests import releases as spoilt
 from tests.releases import change_h5, change_member, copy_release, no_shard, rewrite
@@ -173,6 +177,74 @@ def test_info_reports_how_many_cells_were_matched_each_way(home: Path) -> None:
     assert facts["A1 cells without validation data"] == 2
     assert facts["A1 cells that are auditory, are not, are not said to be"] == "35, 4, 1"
     assert facts["A1 estimation and validation sounds"] == "40 and 6"
+
+
+# -- the list of cells, as a laboratory may have written it ----------------------------------------
+
+
+def listed(release: Path, old: str, new: str) -> Area:
+    """The area A1 when its list is changed by a regular expression."""
+    path = release / "A1_pred_correlation.csv"
+    content = path.read_text()
+    changed = re.sub(old, new, content, flags=re.M)
+    assert changed != content
+    path.write_text(changed)
+    return read_area(Nat4.release(), "A1")
+
+
+def test_ids_that_the_list_pads_otherwise_are_matched_by_number(release: Path) -> None:
+    before = read_area(Nat4.release(), "A1")
+    cells = before.cells()
+    assert before.notes == []
+    area = listed(release, r"^(TNC008a)-(\d+)-", r"\1-00\2-")
+    padded = sum(cell.startswith("TNC008a-") for cell in cells["cell_id"].to_pylist())
+    assert area.cells() == cells
+    text = f"matched by number, their ids being padded otherwise: {padded} of 40 cells"
+    assert area.notes == [Note("", "A1_pred_correlation.csv", text)]
+
+
+def test_a_number_that_the_list_has_twice_matches_no_cell(release: Path) -> None:
+    before = read_area(Nat4.release(), "A1").cells()["auditory"].to_pylist()
+    area = listed(release, r"^TNC008a-(\d+)-(.*)$", r"TNC008a-0\1-\2\nTNC008a-00\1-\2")
+    cells = area.cells().to_pylist()
+    assert area.notes == []
+    for cell, auditory in zip(cells, before, strict=True):
+        assert cell["auditory"] == (None if cell["site"] == "TNC008a" else auditory)
+
+
+def test_a_list_that_does_not_say_which_cells_are_auditory(release: Path) -> None:
+    area = listed(release, r",sig_auditory$", ",hears")
+    assert set(area.cells()["auditory"].to_pylist()) == {None}
+    text = "no column sig_auditory: it is null in all rows"
+    assert area.notes == [Note("", "A1_pred_correlation.csv", text)]
+    assert {row["auditory"] for row in load("cells", "cells") if row["area"] == "A1"} == {None}
+
+
+def test_flags_that_are_printed_as_numbers(release: Path) -> None:
+    before = load("cells", "cells")
+    area = listed(release, r",True$", ",1.0")
+    assert area.cells()["auditory"].to_pylist() == before["auditory"][: len(area.cells())]
+    cells = load("cells", "cells")
+    for name in ("auditory", "sig_auditory"):
+        assert cells[name] == before[name]
+        assert cells.features[name] == Value("bool")
+
+
+def test_an_odd_value_in_the_list_names_its_cell(release: Path) -> None:
+    with pytest.raises(CorpusError, match=r"-1: row \d+, column sig_auditory: 'maybe' is no flag"):
+        listed(release, r",False$", ",maybe")
+
+
+def test_the_type_of_a_column_is_that_of_all_its_texts() -> None:
+    def type_of(*texts: list[str | None]) -> pa.DataType:
+        return column_type([pa.chunked_array([each], pa.string()) for each in texts])
+
+    assert type_of(["1", "1.5", None], ["-2e3"]) == pa.float64()
+    assert type_of(["True", None], ["1.0", "0"]) == type_of(["true"]) == pa.bool_()
+    assert type_of(["True"], ["2"]) == type_of(["1_0"]) == type_of(["x"]) == pa.string()
+    assert column_type([pa.chunked_array([[None, True]])]) == pa.bool_()
+    texts = pa.chunked_array([["1.0", None, "False"]])
+    assert typed_column(texts, pa.bool_()).to_pylist() == [True, None, False]
 
 
 # -- beside the other corpus -----------------------------------------------------------------------

@@ -2,101 +2,154 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections import Counter
-from collections.abc import Iterator
-from functools import cache, partial
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 
-import h5py
+import numpy as np
 
 from builders import reference as slow
+from builders.excluded import read_excluded
 from builders.reference import Key, Reading, Row, Shards, Sound, Source
+from builders.reference_files import Floats, Signal, flag, number, read_list, read_signals
 from builders.release import Archive, Release
+
+BANDS = 32
 
 
 def sources(release: Release) -> Iterator[Source]:
-    """All recordings of each session of the cell list."""
-    with release.file("cell_list.csv").open(newline="", encoding="utf-8") as file:
-        listed: dict[str, list[dict[str, str]]] = {}
-        for cell in csv.DictReader(file):
-            listed.setdefault(cell["cellid"].split("-")[0], []).append(cell)
-    holding = slow.sessions(release.archives("recordings"))
-    for session, cells in listed.items():
-        if session not in holding:
-            yield Source(f"the archive of {session}", slow.missing)
-        for archive in holding.get(session, []):  # PRN018 has two, which hold the same data
-            yield Source(archive.name, partial(_read, archive, session, cells))
+    """The responses and the stimuli of each session of the cell list."""
+    listed: dict[str, dict[str, dict[str, str]]] = {}
+    for cell, row in read_list(release.file("cell_list.csv")).items():
+        listed.setdefault(cell.split("-")[0], {})[cell] = row
+    archives, excluded = release.archives("recordings"), read_excluded(release.corpus)
+    for name, cells in listed.items():
+        session = Session(archives, name, cells, listed, excluded)
+        yield Source(f"responses of {name}", session.records)
+        yield Source(f"stimuli of {name}", session.stimuli)
 
 
-def _read(archive: Archive, session: str, cells: list[dict[str, str]]) -> Reading:
-    files = slow.members(archive)
-    header, epochs = json.loads(files["resp.json"]), files["resp.epoch.csv"]
-    held = {cell["cellid"]: cell for cell in cells if cell["cellid"] in header["chans"]}
+class Session:
+    """One session: its cells as they are listed, and where its recordings may be."""
 
-    @cache
-    def counts(cell: str) -> Counter[int]:
-        with h5py.File(io.BytesIO(files["resp.h5"])) as h5:
-            return slow.count(h5[cell][:].tolist(), header)
+    def __init__(
+        self,
+        archives: list[Archive],
+        name: str,
+        cells: dict[str, dict[str, str]],
+        listed: Collection[str],
+        excluded: Collection[str],
+    ) -> None:
+        self._archives, self._name, self._cells = archives, name, cells
+        self._listed, self._excluded = listed, excluded
 
-    @cache
-    def trials(stim: str) -> list[tuple[float, int, int]]:
-        return slow.trials(epochs, stim, header["fs"])
-
-    def of_stim(stim: str) -> Row:
-        ids = {"stim_id": f"{session}/{stim}", "stim": stim, "subset": slow.subset(stim)}
-        return {**ids, "session": session}
-
-    def record(key: Key) -> Row:
-        cell, stim = held[str(key[1])], key[0].split("/")[1]
-        count = counts(cell["cellid"])
-        return {
-            **of_stim(stim),
-            **slow.cell_columns(cell["cellid"]),
-            "site": cell["siteid"],
-            "area": cell["area"] or None,
-            "response": [
-                [count.get(bin_, 0) for bin_ in range(first, stop)]
-                for _, first, stop in trials(stim)
-            ],
-            "onsets": [onset for onset, _, _ in trials(stim)],
-            "layer": cell["layer"] or None,
-            "depth": float(cell["depth"]) if cell["depth"] else None,
-            "narrow": cell["narrow"] == "True" if cell["narrow"] else None,
-            "celltype": cell["celltype"] or None,
-            "sw": float(cell["sw"]) if cell["sw"] else None,
-            "goodpred": cell["goodpred"] == "True" if cell["goodpred"] else None,
+    def records(self) -> Reading:
+        """All trials of each listed cell that a recording has spike times of."""
+        places = {(row.get("area"), row["siteid"]): None for row in self._cells.values()}
+        paths = {
+            (area, site, subset): f"data/{area or 'unlabeled'}/{site}/{subset}.parquet"
+            for area, site in places
+            for subset in ("est", "val")
         }
+        signals = self._find(slow.look_for_responses)
+        if not signals:
+            return Reading([slow.without_rows(each, self._name) for each in paths.values()])
+        kept = [cell for cell in self._cells if cell not in self._excluded]
+        responses = slow.Responses(signals, {cell: cell for cell in kept})
 
-    def stimulus(key: Key) -> Row:
-        stim = key[0].split("/")[1]
-        return {
-            **of_stim(stim),
-            "spectrogram": spectrograms[stim],
-            "dt_ms": 1000 / stim_header["fs"],
-            "n_trials": len(slow.trials(files["stim.epoch.csv"], stim, stim_header["fs"])),
-        }
-
-    shards = []
-    for area, site in {(cell["area"], cell["siteid"]): None for cell in cells}:
-        for subset in ("est", "val"):
-            keys: list[Key] = [
-                (f"{session}/{stim}", cell)
-                for stim in slow.stimuli(epochs)
-                if slow.subset(stim) == subset
-                for cell, row in held.items()
-                if (row["area"], row["siteid"]) == (area, site)
+        def keys(area: str | None, site: str, subset: str) -> list[Key]:
+            here = [
+                cell
+                for cell in kept
+                if (self._cells[cell].get("area"), self._cells[cell]["siteid"]) == (area, site)
             ]
-            path = f"data/{area or 'unlabeled'}/{site}/{subset}.parquet"
-            shards.append(Shards(path, archive.name, keys, record))
-    stim_header = json.loads(files["stim.json"])
-    with h5py.File(io.BytesIO(files.pop("stim.h5"))) as h5:
-        spectrograms = {stim: h5[stim][:].astype("float32") for stim in sorted(h5)}
-    for subset in ("est", "val"):
-        of_subset = [stim for stim in spectrograms if slow.subset(stim) == subset]
-        keys = [(f"{session}/{stim}", None) for stim in of_subset]
-        path = f"stimuli/{session}/{subset}-*.parquet"
-        shards.append(Shards(path, archive.name, keys, stimulus))
-    sounds = [Sound(archive.name, stim, values) for stim, values in spectrograms.items()]
-    return Reading(shards, sounds)
+            pairs = responses.keys(here, self._of_subset(responses.stimuli, subset))
+            return [(f"{self._name}/{stim}", cell) for stim, cell in pairs]
+
+        def record(key: Key) -> Row:
+            stim, cell = key[0].partition("/")[2], str(key[1])
+            row = self._cells[cell]
+            return {
+                **self._of_stim(stim),
+                **slow.cell_columns(cell),
+                "site": row["siteid"],
+                **{name: row.get(name) for name in ("area", "layer", "celltype")},
+                **{name: number(row.get(name)) for name in ("depth", "sw")},
+                **{name: flag(row.get(name)) for name in ("narrow", "goodpred")},
+                **responses.columns(stim, cell),
+            }
+
+        shards = [
+            Shards(path, responses.archive, partial(keys, *of), record)
+            for of, path in paths.items()
+        ]
+        return Reading(shards)
+
+    def stimuli(self) -> Reading:
+        """The spectrogram of each stimulus, as it is stored."""
+        signals = self._find(_look_for_stimuli)
+        for signal in signals:
+            if signal.table:
+                signal.epochs.stimuli()
+        names = sorted({stim for each in signals for stim in each.keys})
+
+        def keys(subset: str) -> list[Key]:
+            return [(f"{self._name}/{stim}", None) for stim in self._of_subset(names, subset)]
+
+        def stimulus(key: Key) -> Row:
+            stim = key[0].partition("/")[2]
+            first, *others = (each for each in signals if stim in each.keys)
+            spectrogram = _spectrogram(first, stim)
+            if len(spectrogram) != BANDS:
+                raise ValueError(f"{stim} has {len(spectrogram)} bands")
+            for other in others:
+                np.testing.assert_array_equal(_spectrogram(other, stim), spectrogram)
+            return {
+                **self._of_stim(stim),
+                "spectrogram": spectrogram,
+                "dt_ms": 1000 / first.fs,
+                "n_trials": len(first.epochs.trials(stim)) if first.table else None,
+            }
+
+        archive = " and ".join(each.archive.name for each in signals)
+        shards = [
+            Shards(f"stimuli/{self._name}/{each}-*.parquet", archive, partial(keys, each), stimulus)
+            for each in ("est", "val")
+        ]
+        return Reading(shards, self._sounds(signals))
+
+    def _sounds(self, signals: list[Signal]) -> Iterator[Sound]:
+        for signal in signals:
+            for stim in self._of_subset(signal.keys, "est", "val"):
+                with suppress(Exception):  # asked for its row, the shard fails as well
+                    yield Sound(signal.archive.name, stim, _spectrogram(signal, stim))
+
+    def _find(self, look: slow.Look) -> list[Signal]:
+        if self._name in self._excluded:
+            return []
+        return slow.find_session(self._archives, self._name, self._listed, self._cells, look)
+
+    def _of_subset(self, stimuli: Iterable[str], *subsets: str) -> list[str]:
+        """Those that are not left out."""
+        return [
+            stim
+            for stim in stimuli
+            if slow.subset(stim) in subsets and f"{self._name}/{stim}" not in self._excluded
+        ]
+
+    def _of_stim(self, stim: str) -> Row:
+        ids = {"stim_id": f"{self._name}/{stim}", "stim": stim, "subset": slow.subset(stim)}
+        return {**ids, "session": self._name}
+
+
+def _look_for_stimuli(archive: Archive) -> tuple[Signal, Iterable[str]]:
+    stim, resp = read_signals(archive, "stim", "resp")
+    return stim, resp.chans or resp.keys
+
+
+def _spectrogram(signal: Signal, stim: str) -> Floats:
+    """(F, T)."""
+    values = signal.values(stim).astype(np.float32)
+    if values.ndim != 2:
+        raise ValueError(f"{stim} has the shape {values.shape}")
+    return values
