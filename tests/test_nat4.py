@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import shutil
 import tarfile
@@ -21,14 +22,13 @@ from datasets import DatasetDict, Value, concatenate_datasets, load_dataset
 from builders import findings
 from builders.builder import find_corpus
 from builders.errors import CorpusError
+from builders.excluded import write_excluded
 from builders.notes import Note
-from builders.reference import members
-from builders.release import Archive
 from nat4.builder import Nat4
 from nat4.population import Area, column_type, match_cells, read_area, typed_column
 from nat4.synthetic import plan
 from tests import releases as spoilt
-from tests.releases import change_h5, change_member, copy_release, no_shard, rewrite
+from tests.releases import change_h5, change_member, copy_release, no_shard, read_member, rewrite
 
 POPULATION = "NAT4_ozgf.fs100.ch18.tgz"
 
@@ -44,7 +44,7 @@ def release(
 
 
 def epochs_of(archive: Path) -> str:
-    return members(Archive(archive.name, archive))["resp.epoch.csv"].decode()
+    return read_member(archive, ".resp.epoch.csv").decode()
 
 
 def load(config: str, subset: str | None = None) -> DatasetDict:
