@@ -208,7 +208,15 @@ def get(
 
 
 def get_json(url: str) -> Any:
-    """A JSON document; a ValueError if it is none, and `Failed` as for `get`."""
+    """A JSON document.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        If it is none, or one of more than `LARGEST_JSON` bytes, or nested too deeply.
+    Failed
+        As for `get`.
+    """
     for attempt in range(ATTEMPTS):
         try:
             with get(url) as response:
@@ -219,10 +227,7 @@ def get_json(url: str) -> Any:
             continue
         if len(content) > LARGEST_JSON:
             raise ValueError(f"it has more than {LARGEST_JSON} bytes")
-        try:
-            return json.loads(content)
-        except RecursionError:
-            raise ValueError("it is nested too deeply") from None
+        return json.loads(content)
     raise Failed(url, f"interrupted {ATTEMPTS} times: {why}")
 
 

@@ -222,8 +222,8 @@ def test_a_list_that_does_not_say_which_cells_are_auditory(release: Path) -> Non
 
 def test_flags_that_are_printed_as_numbers(release: Path) -> None:
     before = load("cells", "cells")
-    area = listed(release, r",True$", ",1.0")
-    assert area.cells()["auditory"].to_pylist() == before["auditory"][: len(area.cells())]
+    for path in release.glob("*_pred_correlation.csv"):
+        path.write_text(path.read_text().replace(",True\n", ",1.0\n").replace(",False\n", ",0\n"))
     cells = load("cells", "cells")
     for name in ("auditory", "sig_auditory"):
         assert cells[name] == before[name]
