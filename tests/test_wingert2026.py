@@ -15,14 +15,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from datasets import DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict, load_dataset
 
+from builders import findings
 from builders.errors import CorpusError
+from builders.excluded import write_excluded
 from builders.notes import Note
 from tests import releases
 from tests.releases import change_h5, change_member, copy_release, no_shard, read_member, rewrite
 from wingert2026 import Wingert2026
-from wingert2026.builder import cell_list
+from wingert2026.builder import read_list
 
 
 @pytest.fixture
@@ -227,11 +229,15 @@ def test_folder_without_recordings(release: Path, own_home: Path) -> None:
     assert len(load("cells", "cells")) > 0
 
 
-def test_missing_archive_of_a_listed_session(release: Path, own_home: Path) -> None:
+def test_missing_archive_of_a_listed_session(release: Path) -> None:
+    """It has no rows, and `A1` has those of the other sessions."""
+    before = load("A1", "est")
     archive_of(release, "CLT027c").unlink()
-    refused("CLT027c", "no archive holds session CLT027c", str(release / "recordings"))
-    assert no_shard(own_home)
-    assert len(load("CLT050c", "est")) > 0
+    n_archives = len(list((release / "recordings").iterdir()))
+    text = f"none of {n_archives} archives in {release / 'recordings'} holds a cell of CLT027c"
+    refused("CLT027c", "wingert2026 has no data for 'CLT027c'", text)
+    assert load("A1", "est")[:] == before.filter(lambda row: row["session"] != "CLT027c")[:]
+    assert Note("CLT027c", "", text) in findings.find(Wingert2026).notes
 
 
 def test_unknown_config_lists_near_matches(home: Path) -> None:
@@ -255,7 +261,7 @@ def test_archive_without_resp(release: Path, own_home: Path) -> None:
 def test_cell_list_without_a_column_that_records_have(release: Path) -> None:
     path = release / "cell_list.csv"
     path.write_text(path.read_text().replace(",layer,", ",stratum,", 1))
-    assert cell_list(Wingert2026.release()).notes == [
+    assert read_list(Wingert2026.release()).notes == [
         Note("", "cell_list.csv", "no column layer: it is null in all rows")
     ]
     records = load("CLT027c", "est")
@@ -270,41 +276,52 @@ def test_cell_list_without_a_column_that_all_needs(release: Path, own_home: Path
     assert no_shard(own_home)
 
 
+def stimuli_of(session: str) -> Dataset:
+    files = f"corpus://wingert2026/stimuli/{session}/*.parquet"
+    return load_dataset("parquet", data_files=files, split="train")
+
+
 def test_spectrogram_with_the_wrong_number_of_bands(release: Path, own_home: Path) -> None:
     def cut(h5: h5py.File) -> None:
-        name = sorted(h5)[0]
+        name = max(h5)
         shorter = h5[name][:31]
         del h5[name]
         h5[name] = shorter
 
-    for archive in (release / "recordings").iterdir():
-        if not archive.name.startswith("CLT027c"):
-            archive.unlink()
+    before = stimuli_of("CLT027c")
     archive = archive_of(release, "CLT027c")
     change_member(archive, ".stim.h5", lambda data: change_h5(data, cut))
+    unit = max(before["stim_id"])
     with pytest.raises(CorpusError) as caught:
-        load_dataset(
-            "parquet", data_files="corpus://wingert2026/stimuli/CLT027c/*.parquet", split="train"
-        )
-    for word in (archive.name, "stim.h5", "shape (31, 2200), expected (32, T)"):
+        stimuli_of("CLT027c")
+    for word in (
+        archive.name,
+        "stim.h5",
+        "shape (31, 2200), expected (32, T)",
+        f"exclude wingert2026 {unit} ",
+    ):
         assert word in str(caught.value)
-    assert no_shard(own_home)
+    assert len(load("CLT027c", "est")) == 180
+    write_excluded("wingert2026", {unit: "31 bands"})
+    kept = [row for row in before if row["stim_id"] != unit]
+    assert list(stimuli_of("CLT027c")) == kept
+    assert unit not in load("CLT027c", "est").unique("stim_id")
 
 
 def test_presented_stimulus_without_a_spectrogram(release: Path) -> None:
     gone: list[str] = []
 
     def remove(h5: h5py.File) -> None:
-        gone.append(sorted(h5)[0])
+        gone.append(min(h5))
         del h5[gone[0]]
 
+    before, records = stimuli_of("CLT027c"), load("CLT027c", "val")
     archive = archive_of(release, "CLT027c")
     change_member(archive, ".stim.h5", lambda data: change_h5(data, remove))
-    with pytest.raises(CorpusError, match="no spectrogram of") as caught:
-        load_dataset(
-            "parquet", data_files="corpus://wingert2026/stimuli/CLT027c/*.parquet", split="train"
-        )
-    assert gone[0] in str(caught.value)
+    assert list(stimuli_of("CLT027c")) == [row for row in before if row["stim"] not in gone]
+    assert load("CLT027c", "val")[:] == records[:]
+    note = Note("CLT027c", gone[0], "it was presented, but has no spectrogram")
+    assert note in findings.find(Wingert2026).notes
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 0.99999])
@@ -329,20 +346,69 @@ def test_a_flipped_bit_is_noticed_by_the_archives_own_checksum(release: Path) ->
 
 
 def test_cell_listed_by_the_archive_but_without_spike_times(release: Path) -> None:
-    def remove(h5: h5py.File) -> None:
-        del h5[sorted(h5)[0]]
+    gone: list[str] = []
 
+    def remove(h5: h5py.File) -> None:
+        gone.append(min(h5))
+        del h5[gone[0]]
+
+    before = load("CLT027c", "est")
     archive = archive_of(release, "CLT027c")
     change_member(archive, ".resp.h5", lambda data: change_h5(data, remove))
-    refused("CLT027c", archive.name, "resp.h5")
+    after = load("CLT027c", "est")
+    assert after[:] == before.filter(lambda row: row["cell_id"] not in gone)[:]
+    note = Note("CLT027c", gone[0], "its JSON names it, but there are no spike times")
+    assert note in findings.find(Wingert2026).notes
 
 
-def test_epochs_past_the_end_of_the_recording(release: Path, own_home: Path) -> None:
+def test_a_cell_that_cannot_be_read_holds_back_no_other_area(release: Path) -> None:
+    """LMD037a has cells of A1 and of AC."""
+    site = load("LMD037a", "est")
+    spoilt = min(row["cell_id"] for row in site.remove_columns("response") if row["area"] == "AC")
+
+    def spoil(h5: h5py.File) -> None:
+        del h5[spoilt]
+        h5[spoilt] = [0.1, np.nan]
+
+    archive = archive_of(release, "LMD037a")
+    change_member(archive, ".resp.h5", lambda data: change_h5(data, spoil))
+    for config in ("LMD037a", "AC"):
+        refused(config, archive.name, f"cell {spoilt}: a spike time is not a finite number")
+    of_a1 = load("A1", "est").filter(lambda row: row["session"] == "LMD037a")
+    assert of_a1[:] == site.filter(lambda row: row["area"] == "A1")[:]
+    write_excluded("wingert2026", {spoilt: "its times are NaN"})
+    assert load("LMD037a", "est")[:] == site.filter(lambda row: row["cell_id"] != spoilt)[:]
+
+
+def test_a_stimulus_that_cannot_be_placed_holds_back_no_other_subset(release: Path) -> None:
+    """`load_dataset` looks into all splits of a config, whichever is asked for."""
+    before = load("CLT027c")
+    stim = min(before["est"]["stim"])
+    archive = archive_of(release, "CLT027c")
+    header = read_member(archive, ".resp.epoch.csv").decode().splitlines()[0].split(",")
+    row = dict.fromkeys(header, "") | {"name": stim, "start": "2", "end": "1"}
+    added = ",".join(row[name] for name in header).encode() + b"\n"
+    change_member(archive, ".resp.epoch.csv", lambda content: content + added)
+    exclude = f"builders exclude wingert2026 CLT027c/{stim} --because"
+    refused("CLT027c", archive.name, f"{stim}: an epoch starts before 0", exclude)
+    val = "corpus://wingert2026/data/A1/CLT027c/val.parquet"
+    assert load_dataset("parquet", data_files=val, split="train")[:] == before["val"][:]
+    write_excluded("wingert2026", {f"CLT027c/{stim}": "it ends before it starts"})
+    after = load("CLT027c")
+    assert after["est"][:] == before["est"].filter(lambda row: row["stim"] != stim)[:]
+    assert after["val"][:] == before["val"][:]
+
+
+def test_epochs_past_the_segments_of_the_recording(release: Path) -> None:
+    """The last epoch's end is that of the recording, whatever its JSON says."""
+    wanted = load("CLT027c")
     archive = archive_of(release, "CLT027c")
     shorter = partial(re.sub, rb'"segments": \[\[0, \d+\]\]', b'"segments": [[0, 900]]')
+    before = read_member(archive, ".resp.json")
     change_member(archive, ".resp.json", shorter)
-    refused("CLT027c", archive.name, ".resp.epoch.csv", "STIM_", "the recording at bin 900")
-    assert no_shard(own_home)
+    assert read_member(archive, ".resp.json") != before
+    assert [load("CLT027c")[subset][:] for subset in wanted] == [wanted[s][:] for s in wanted]
+    assert not [note for note in findings.find(Wingert2026).notes if note.session == "CLT027c"]
 
 
 @pytest.mark.parametrize("prefix", ["01.", "02.", "17."])
@@ -352,6 +418,14 @@ def test_later_views_of_a_signal_are_ignored(release: Path, prefix: str) -> None
     views = ("resp.h5", "resp.json", "resp.epoch.csv")
     wrong = {f"CLT027c/{prefix}CLT027c.{view}": b"wrong" for view in views}
     rewrite(archive, lambda name, content: content, wrong)
+    assert load("CLT027c", "est")[:] == wanted
+
+
+def test_signals_that_nobody_asks_for_may_hold_anything(release: Path) -> None:
+    wanted = load("CLT027c", "est")[:]
+    archive = archive_of(release, "CLT027c")
+    names = ("pupil.h5", "pupil.json", "pupil.epoch.csv", "facemap.csv", "meta.json")
+    rewrite(archive, lambda name, content: content, {f"CLT027c.{name}": b"\0x" for name in names})
     assert load("CLT027c", "est")[:] == wanted
 
 
