@@ -28,7 +28,7 @@ def read_excluded(corpus: str) -> dict[str, str]:
         listed = json.loads(path.read_bytes())
         if not all(isinstance(each, str) for pair in listed.items() for each in pair):
             raise ValueError("it holds more than names and reasons")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise CorpusError(

@@ -140,13 +140,15 @@ class ShardCache:
         return next(place.parent.glob(f"{place.stem}.*.parquet"), None) is not None
 
     def notes(self, path: str, etag: str) -> list[Note] | None:
-        """What is noted of a shard; None as long as it has not been built."""
+        """What is noted of a shard; None as long as nobody knows, since it has not been built."""
         if self.find(path, etag) is None:
             return None
         try:
             return from_json(_notes_file(self.root / path, etag).read_bytes())
         except FileNotFoundError:
             return []
+        except (ValueError, TypeError):  # spoilt by a failing disk
+            return None
 
     def shard(self, job: Job, path: str) -> Path:
         """The shard's file; built first, with all others of its job, where it is missing or spoilt.

@@ -6,7 +6,7 @@ import csv
 import io
 import shutil
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +85,16 @@ def change_cells(path: Path, **columns: str) -> None:
     """Give each row of a cell list these values."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row | columns for row in csv.DictReader(file)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def keep_cells(path: Path, kept: Collection[str]) -> None:
+    """Let a cell list name these cells alone."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["cellid"] in kept]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()

@@ -32,16 +32,18 @@ from datasets import Features, load_dataset
 
 from builders.builder import WRITERS
 from builders.errors import CorpusError
+from builders.notes import Note, Notes
 from builders.release import replace_file
 from builders.schema import RECORDS, stored, table
 from builders.shards import Job, ShardCache
 from tests.conftest import REPOSITORY, run_python
+from tests.releases import keep_cells
 from wingert2026 import Wingert2026
 from wingert2026.synthetic import archives, write_archive
 from wingert2026.synthetic_cells import write_cell_list
 
 #: What the writers of shards use, and what decides nothing of a shard's content.
-DECIDE_NOTHING = {"errors", "notes", "release", "zips"}
+DECIDE_NOTHING = {"errors", "release", "zips"}
 
 EST, VAL = ("STIM_seq0001.wav", "STIM_seq0002.wav", "STIM_seq0003.wav"), "STIM_00seq1.wav"
 
@@ -103,11 +105,12 @@ def release(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def small_release(folder: Path, repetitions: dict[str, int], seed: int = 0) -> Path:
-    """Write CLT027c with three of its cells; the path of its archive."""
+    """Write CLT027c with three of its cells; the path of its archive. There is nothing to note."""
     (folder / "recordings").mkdir(parents=True)
     write_cell_list(folder / "cell_list.csv", {"CLT027c"}, seed)
     plan = next(plan for plan in archives("mini", seed) if plan.session == "CLT027c")
     small = replace(plan, cells=plan.cells[:3], repetitions=repetitions)
+    keep_cells(folder / "cell_list.csv", small.cells)
     return write_archive(folder / "recordings", small, seed)
 
 
@@ -596,7 +599,7 @@ def test_the_same_release_gives_the_same_bytes(
 
 
 def test_a_shard_that_cannot_be_made_is_an_error_when_the_others_are_done(own_home: Path) -> None:
-    """Two are written at once; none may come into being after its build has been given up."""
+    """Two are written at once; the others are there, and their notes."""
     features, paths = Features({"onsets": RECORDS["onsets"]}), ("a.parquet", "b.parquet")
     finished = []
 
@@ -609,11 +612,47 @@ def test_a_shard_that_cannot_be_made_is_an_error_when_the_others_are_done(own_ho
         yield table({"onsets": [[1.0]]}, features)
         finished.append("slow")
 
-    job = Job("two", paths, features, list, str, lambda: {paths[0]: broken(), paths[1]: slow()})
-    with pytest.raises(CorpusError, match="a planted fault"):
-        ShardCache("two", "code").shard(job, paths[1])
-    assert finished == ["slow"]
-    assert not shards(own_home)
+    def tables(notes: Notes) -> dict[str, Iterator[pa.Table]]:
+        for path in paths:
+            notes.add(path, Note("", "x", "odd"))
+        return {paths[0]: broken(), paths[1]: slow()}
+
+    job, cache = Job("two", paths, features, list, str, tables), ShardCache("two", "code")
+    for _ in range(2):
+        with pytest.raises(CorpusError, match="a planted fault"):
+            cache.shard(job, paths[0])
+    assert finished == ["slow"]  # what is there is not built again
+    assert len(pq.read_table(cache.shard(job, paths[1]))) == 1
+    assert [cache.notes(path, cache.etag(job)) for path in paths] == [None, [Note("", "x", "odd")]]
+    assert [path.suffix for path in shards(own_home)] == [".parquet", ".notes"]
+
+
+def test_notes_are_those_of_the_shard_that_is_there(own_home: Path) -> None:
+    """Of another version they go with it; what is left of them by a failing disk is not shown."""
+    features, path = Features({"onsets": RECORDS["onsets"]}), "a.parquet"
+    cache = ShardCache("one", "code")
+
+    def build(*texts: str) -> list[str] | None:
+        def tables(notes: Notes) -> dict[str, list[pa.Table]]:
+            for text in texts:
+                notes.add(path, Note("S", "x", text))
+            return {path: [table({"onsets": [[1.0]]}, features)]}
+
+        job = Job("one", (path,), features, list, lambda: str(texts), tables)
+        cache.shard(job, path)
+        notes = cache.notes(path, cache.etag(job))
+        return None if notes is None else [note.text for note in notes]
+
+    assert build("second", "first", "first") == ["first", "second"]
+    assert build() == []
+    assert build("ä") == ["ä"]
+    assert [file.suffix for file in shards(own_home)] == [".parquet", ".notes"]
+    for content in (b"", b"{", b"\xff", b"[1]", b'[{"x": 1}]', b"null"):
+        (file,) = (file for file in shards(own_home) if file.suffix == ".notes")
+        file.write_bytes(content)
+        assert build("ä") is None
+    file.unlink()
+    assert build("ä") == []
 
 
 @pytest.mark.parametrize("array", [[[1.0, None]], [[1.0], [None]]])
