@@ -21,7 +21,7 @@ demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
 
 test: .venv/installed-test .venv-oldest/installed
 	.venv/bin/python -m pytest -n 2 --dist loadfile
-	.venv-oldest/bin/python -m pytest tests/test_load.py tests/test_corpora.py
+	.venv-oldest/bin/python -m pytest tests/test_load.py tests/test_empty_splits.py tests/test_corpora.py
 
 lint: .venv/installed-test
 	.venv/bin/ruff check .

@@ -5,3 +5,6 @@ entry point. Import from the modules below this package for everything else.
 """
 
 __version__ = "0.1.0"
+#: How we introduce ourselves to servers.
+NAME = "auditory-builders"
+URL = "https://github.com/auditory-builders/auditory-builders"

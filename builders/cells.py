@@ -253,8 +253,8 @@ def _read(
     needed: tuple[str, ...],
 ) -> CellList:
     """As `read_table`; the first of the needed columns is that of the cell id."""
-    fields = Features(published).arrow_schema
-    types = {field.name: field.type for field in fields if field.name in (columns or published)}
+    wanted = {name: each for name, each in published.items() if name in (columns or published)}
+    types = {field.name: field.type for field in Features(wanted).arrow_schema}
     notes: list[str] = []
     invalid: dict[str, str] = {}
     with file.reading():

@@ -151,8 +151,22 @@ def fetch(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Fetch nothing but the lists of what there is.")
     ] = False,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="Do not ask before a zip is fetched whole for a part of it."),
+    ] = False,
 ) -> None:
     """Fetch the release ahead of its use."""
+
+    def ask(text: str) -> None:
+        typer.echo(text)
+        if dry_run:
+            raise typer.Exit
+        typer.confirm("Fetch it?", abort=True)
+
+    def refuse(text: str) -> None:
+        raise CorpusError(text, fix="fetch with --yes, or later")
+
     builder = find_corpus(corpus)
     release = builder.release()
     if not isinstance(release, ZenodoRelease):
@@ -162,7 +176,9 @@ def fetch(
         typer.echo(f"damaged, {'to be ' if dry_run else ''}fetched anew: {path}")
         if not dry_run:
             path.unlink()
-    wanted = disk.archives(builder, configs or [])
+    if dry_run or not yes:
+        release.before_whole = ask
+    wanted = disk.archives(builder, release, configs or [])
     wanted += [release.archive("wav.zip")] if waveforms else []
     missing = [each for each in wanted if each.fetch and not each.path.is_file()]
     for each in missing:
@@ -171,6 +187,8 @@ def fetch(
         f"{disk.megabytes(sum(each.size for each in missing)):>12}  to fetch in {len(missing)} "
         f"files; {len(wanted) - len(missing)} are in {release.folder}"
     )
+    if not yes:  # nobody can be asked from several threads
+        release.before_whole = refuse
     if not dry_run and (failures := disk.fetch_all(release, missing)):
         raise CorpusError("\n".join([*map(str, failures), f"{len(failures)} files not fetched"]))
 

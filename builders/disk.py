@@ -12,20 +12,21 @@ from datasets.utils import tqdm
 
 from builders.builder import CorpusBuilder, repository_url
 from builders.errors import CorpusError
-from builders.release import Archive, home
+from builders.excluded import read_excluded
+from builders.release import Archive, Release, home
 from builders.zenodo import ZenodoRelease
 
 CONNECTIONS = 4
 
 
-def archives(builder: type[CorpusBuilder], names: Sequence[str]) -> list[Archive]:
-    """The archives that some configs need, or all but the waveforms; opens none of them.
+def archives(builder: type[CorpusBuilder], release: Release, names: Sequence[str]) -> list[Archive]:
+    """The archives of a release that some configs need, or all but the waveforms; opens none.
 
     The lists of cells, and the directories of the zips, are read and thereby fetched.
     """
     configs = {config.name: config for config in builder.BUILDER_CONFIGS}
     builder.check_configs(names)
-    jobs = {path: job for job in builder.jobs(builder.release()) for path in job.paths}
+    jobs = {path: job for job in builder.jobs(release) for path in job.paths}
     wanted = [job for path, job in jobs.items() if not path.startswith("waveforms/")]
     if names:
         filesystem, root = fsspec.filesystem("corpus"), repository_url(builder.corpus)
@@ -47,16 +48,17 @@ def fetch_all(release: ZenodoRelease, wanted: list[Archive]) -> list[CorpusError
     """
     failures = []
     with (
-        tqdm(total=sum(each.size for each in wanted), unit="B", unit_scale=True) as release.bar,
+        tqdm(total=sum(each.size for each in wanted), unit="B", unit_scale=True) as bar,
         ThreadPoolExecutor(CONNECTIONS) as pool,
     ):
+        release.remote.bar = bar
         running = [pool.submit(each.fetch) for each in wanted if each.fetch]
         for each in as_completed(running):
             try:
                 each.result()
             except CorpusError as error:
                 failures.append(error)
-    release.bar = None
+    release.remote.bar = None
     return failures
 
 
@@ -65,9 +67,9 @@ def status(builder: type[CorpusBuilder]) -> Iterator[str]:
     release = builder.release()
     if isinstance(release, ZenodoRelease):
         yield f"release: {release.folder}, fetched on demand from {release.source}"
-        members = {name: release.members_of(name) for name in release.published}
+        members = {name: release.members_of(name) for name in release.remote.published}
         known = release.known()
-        for name in release.published:
+        for name in release.remote.published:
             path = release.folder / name
             if path.is_file():
                 yield f"  {name}: here, {megabytes(path.stat().st_size)}"
@@ -84,6 +86,8 @@ def status(builder: type[CorpusBuilder]) -> Iterator[str]:
                 yield f"  {name}: missing{size_of}"
     else:
         yield f"release: {release.folder}, yours, {megabytes(folder_size(release.folder))}"
+    for unit, why in read_excluded(builder.corpus).items():
+        yield f"left out: {unit}: {why}"
     for name, folder in caches(builder):
         yield f"{name}: {folder}, {megabytes(folder_size(folder))}"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 
 from builders import plots
 from builders.builder import CorpusBuilder, FigureName, Globs, repository_url
 from builders.card import card_path
 from builders.errors import CorpusError, unknown
+from builders.schema import BIN_SECONDS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,11 +92,17 @@ def _load_presented(corpus: type[CorpusBuilder], config: str | None) -> Any:
 
 
 def _load_stimulus(corpus: type[CorpusBuilder], record: dict[str, str]) -> Any:
-    """The stimulus of a record, from the files of its session: the others' need not be built."""
+    """The stimulus of a record, from the files of its session: the others' need not be built.
+
+    A release may have no spectrogram of it: that is one without bins.
+    """
     files = [
         repository_url(corpus.corpus) + glob.replace("*/", f"{record['session']}/")
         for globs in _globs(corpus, "stimuli").values()
         for glob in globs
     ]
     only = [("stim_id", "==", record["stim_id"])]
-    return load_dataset("parquet", data_files=files, split="train", filters=only)
+    # A stream, for a table without rows cannot be loaded.
+    found = load_dataset("parquet", data_files=files, split="train", streaming=True, filters=only)
+    absent = {"stim_id": record["stim_id"], "spectrogram": [[]], "dt_ms": 1000 * BIN_SECONDS}
+    return Dataset.from_list(list(found) or [absent])

@@ -65,7 +65,8 @@ def broken(archive: Archive, member: str, why: object, unit: str = "") -> Record
         where=f"{archive}: {where[:LONGEST]}",
         why=reason if len(reason) <= LONGEST else f"{reason[:LONGEST]} ...",
         unit=unit,
-        is_published=bool(archive.key),
+        # A zip's directory has a key for each archive, too, but not one that was published.
+        is_published=bool(archive.fetch),
     )
 
 

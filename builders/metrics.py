@@ -11,7 +11,11 @@ Every function takes a ``response`` in one of these forms:
 * an array (..., R, T), such as (cells, R, T) of a population: one value per cell comes back;
 * a list with one of the above per stimulus, whose R and T may differ.
 
-NaN, and infinite values, stand where there is nothing: padding, or a trial that broke off.
+NaN, and infinite values, stand where there is nothing: padding, a trial that broke off, or a part
+that was not recorded. No function counts these bins.
+
+A prediction may be longer or shorter than the response, as a spectrogram may. Both begin at bin 0,
+and only the bins that both have are compared.
 
 Several stimuli count as if they followed each other in time: powers are about the mean over all of
 them, so that differences between the mean responses to them are signal. Which trial of one stimulus
@@ -35,7 +39,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from builders.errors import CorpusError
-from builders.rows import arrow_batches, depth, flatten_matrices
+from builders.rows import arrow_batches, depth, flatten_matrices, is_list, pad_trials
 from builders.schema import BIN_SECONDS
 
 Floats = NDArray[np.float64]
@@ -125,7 +129,8 @@ def correlation(prediction: Any, response: Any) -> Floats:
     Parameters
     ----------
     prediction : array_like, (..., T), or a list of such
-        For a list of stimuli a list of predictions, in the same order. NaN leave a bin out.
+        For a list of stimuli a list of predictions, in the same order. NaN leave a bin out, and so
+        does a T that differs from the response's: the longer one's last bins do not count.
     response : array_like
         See the head of this module. A single trial is enough.
 
@@ -137,7 +142,7 @@ def correlation(prediction: Any, response: Any) -> Floats:
     Raises
     ------
     CorpusError
-        If prediction and response do not match in their number of stimuli, cells or bins.
+        If prediction and response do not match in their number of stimuli or cells.
     """
     return _correlation(*_matched(prediction, response), trials=1)
 
@@ -347,26 +352,34 @@ def _correlation(predictions: list[Floats], stimuli: list[Floats], trials: int) 
 
 
 def _matched(prediction: Any, response: Any) -> tuple[list[Floats], list[Floats]]:
-    """Predictions and responses, one of each per stimulus."""
+    """Predictions and responses, one of each per stimulus, the predictions as long as these."""
     stimuli = _stimuli(response)
     given = prediction if _several(response) else [prediction]
     predictions = [np.asarray(x, np.float64) for x in given]
     shapes = [stimulus.shape[:-2] + stimulus.shape[-1:] for stimulus in stimuli]
     found = [x.shape for x in predictions]
     if len(found) != len(shapes) or any(
-        x not in (shape, shape[-1:]) for x, shape in zip(found, shapes, strict=True)
+        not x or x[:-1] not in (shape[:-1], ()) for x, shape in zip(found, shapes, strict=True)
     ):
         raise CorpusError(
             "cannot compare a prediction with a response",
             why=f"the predictions' shapes are {found}, the mean responses' {shapes}",
             fix="give one prediction, (T,) or (cells, T), per stimulus",
         )
-    return [np.broadcast_to(*pair) for pair in zip(predictions, shapes, strict=True)], stimuli
+    pairs = zip(predictions, shapes, strict=True)
+    return [np.broadcast_to(_as_long(x, shape[-1]), shape) for x, shape in pairs], stimuli
+
+
+def _as_long(prediction: Floats, n_bins: int) -> Floats:
+    """A prediction of so many bins: cut, or with NaN at the end, which do not count."""
+    cut = prediction[..., :n_bins]
+    missing = [(0, 0)] * (cut.ndim - 1) + [(0, n_bins - cut.shape[-1])]
+    return np.pad(cut, missing, constant_values=np.nan)
 
 
 def _several(response: Any) -> bool:
     """Is this a list of stimuli, not one?"""
-    return isinstance(response, list | tuple) and depth(response) > 2
+    return is_list(response) and depth(response) > 2
 
 
 def _stimuli(response: Any) -> list[Floats]:
@@ -380,13 +393,7 @@ def _stimuli(response: Any) -> list[Floats]:
 def _padded(trials: Any) -> Floats:
     """One (..., R, T), or a list of trials that may differ in length."""
     try:
-        if isinstance(trials, list | tuple) and depth(trials) == 2:
-            arrays = [np.asarray(trial, np.float64) for trial in trials]
-            padded = np.full((len(arrays), max(map(len, arrays))), np.nan)
-            for row, trial in zip(padded, arrays, strict=True):
-                row[: len(trial)] = trial
-            return padded
-        array: Floats = np.asarray(trials, np.float64)
+        array: Floats = np.asarray(pad_trials(trials), np.float64)
         return array
     except (TypeError, ValueError) as error:
         raise _no_response(error) from error

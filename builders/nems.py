@@ -155,21 +155,17 @@ class Signal:
         """How to get the spike times of each cell: a function that fails where they are none."""
         self._expect("PointProcess")
         with self._h5() as file:
-            n_values = 0
-            for cell in cells:
+            found = [_spike_times(file, cell) for cell in cells]
+            if sum(each.size for each in found if isinstance(each, h5py.Dataset)) > MAX_VALUES:
+                raise ValueError(f"more than {MAX_VALUES} spike times in all")
+            for each in found:
                 try:
-                    found = dataset(file, cell)
-                    # They may have a second axis of length 1.
-                    if found.size not in (0, max(found.shape, default=0)):
-                        raise ValueError(f"the spike times of {cell} have shape {found.shape}")
-                    n_values += found.size
-                    if n_values > MAX_VALUES:
-                        raise ValueError(f"more than {MAX_VALUES} spike times in all")
-                    packed = line_of_values(found, self._content)
+                    if isinstance(each, Exception):
+                        raise each
+                    packed = line_of_values(each, self._content)
                 except BAD_HDF5 as error:  # type: ignore[misc]
-                    yield _raising(error)
-                else:
-                    yield packed
+                    packed = _raising(error)
+                yield packed
 
     def _unpacked(self, cell: str, packed: Callable[[], NDArray[Any]]) -> Floats:
         with self._decoding(cell):
@@ -254,6 +250,18 @@ class Signal:
         except BAD_HDF5 as error:  # type: ignore[misc]
             why = f"{name}: {error}" if name else error
             raise broken(self.archive, self.member, why) from error
+
+
+def _spike_times(file: h5py.File, cell: str) -> h5py.Dataset | Exception:
+    """Where a cell's spike times are; or why they are none."""
+    try:
+        found = dataset(file, cell)
+    except BAD_HDF5 as error:  # type: ignore[misc]
+        return error
+    # They may have a second axis of length 1.
+    if found.size in (0, max(found.shape, default=0)):
+        return found
+    return ValueError(f"the spike times of {cell} have shape {found.shape}")
 
 
 def _raising(error: Exception) -> Callable[[], NDArray[Any]]:

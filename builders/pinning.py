@@ -1,4 +1,6 @@
-"""The things that `datasets` must be taught about ``corpus://``; nothing else patches it.
+"""What `datasets` must be taught about ``corpus://``: changed shards, splits without rows, notes.
+
+This is all that is patched in `datasets`; other data sets load as ever.
 
 `datasets` finds the Arrow tables of an earlier load by the config's name and the *patterns* in the
 card's YAML, and an earlier download by its URL: it asks for ETags, and then uses them for neither.
@@ -8,8 +10,8 @@ So a config's ``corpus://`` files are pinned to their content once they are reso
 ``corpus://<corpus>@<etag>/<path>``, and the Arrow tables' folder is named after what they are
 pinned to. A pinned shard whose content changes later on can no longer be opened.
 
-`datasets` also refuses to load a split that has no rows. A site may have been recorded with
-validation stimuli alone, and a filter may match nothing: such a split has 0 rows.
+`datasets` also raises an error for a split without rows. Here it loads with 0 rows: a site may have
+validation stimuli alone, and a filter may match nothing.
 
 And nobody but `datasets` knows when a load is complete: then one warning says how many notes there
 are on what was loaded.
@@ -77,17 +79,17 @@ def _as_split_or_empty(self: Parquet, split: Any, in_memory: bool = False) -> Da
 
 
 def _empty(builder: Parquet, split: Any) -> Dataset:
-    """What a split without rows loads as.
+    """The data set of 0 rows that a split without rows loads as.
 
-    Every map-style load of such a split comes here, the first one and those from the Arrow tables.
-    Whether other splits have rows is in ``builder.info.splits``.
+    Every load of such a split comes here, also from the Arrow tables of an earlier load; only
+    streams do not. ``builder.info.splits`` says how many rows the other splits have.
     """
     columns: dict[str, list[Any]] = {name: [] for name in builder.info.features}
     return Dataset.from_dict(columns, info=builder.info, split=Split(str(split)))
 
 
 def _files(config: BuilderConfig) -> list[str]:
-    return [url for of_split in config.data_files.values() for url in of_split]
+    return [url for files in config.data_files.values() for url in files if url.startswith(SCHEME)]
 
 
 def _as_dataset_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:

@@ -12,6 +12,7 @@ from datasets import Dataset, DatasetDict
 from numpy.typing import NDArray
 
 from builders.errors import CorpusError
+from builders.rows import pad_trials
 from builders.schema import BIN_SECONDS
 
 #: What `load_dataset` returns, with and without ``split=``.
@@ -37,7 +38,7 @@ def find_coverage(records: Data) -> Coverage:
 
 
 def find_presented(data: Data) -> pa.Table:
-    """One row per session and stimulus: session, subset, trials, and seconds of one trial."""
+    """One row per session and stimulus: session, subset, trials, and seconds of the longest."""
     if "spectrogram" in column_names(data):
         table = read_table(data, ("session", "subset", "n_trials", "dt_ms", "spectrogram"))
         if table["session"].null_count:
@@ -97,12 +98,16 @@ def codes(column: pa.ChunkedArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def shapes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of each matrix in a column of nested lists, from the offsets alone."""
+    """Rows and columns of each matrix in a column of nested lists, from the offsets alone.
+
+    The columns are those of the longest row: the trials of a response may differ in length.
+    """
     rows = np.array(pc.list_value_length(column), np.int64)
     inner = [pc.list_value_length(chunk.flatten()).to_numpy() for chunk in column.chunks]
     lengths = np.concatenate([*inner, [0]])  # a matrix without rows at the end has 0 columns
     first = np.cumsum(rows) - rows
-    return rows, np.where(rows > 0, lengths[first], 0).astype(np.int64)
+    longest = np.maximum.reduceat(lengths, first)
+    return rows, np.where(rows > 0, longest, 0).astype(np.int64)
 
 
 def read_stimulus(stimuli: Data, stim_id: str) -> tuple[NDArray[np.float32], float]:
@@ -111,14 +116,32 @@ def read_stimulus(stimuli: Data, stim_id: str) -> tuple[NDArray[np.float32], flo
     row = pc.index(table["stim_id"], stim_id).as_py()
     if row < 0:
         raise CorpusError(
-            f"cannot draw {stim_id}", why="it is not among the stimuli", fix="load all stimuli"
+            f"cannot draw {stim_id}",
+            why="it is not among the stimuli",
+            fix="load all stimuli; if the release has no spectrogram of it, draw another row",
         )
     found = table.slice(row, 1).to_pylist()[0]
     return np.array(found["spectrogram"], np.float32), found["dt_ms"] / 1000
 
 
+def read_response(trials: list[list[float]]) -> NDArray[np.float64]:
+    """The counts (R, T) of a record; NaN where there is nothing, and after a trial's end."""
+    response = pad_trials(trials)
+    response[~np.isfinite(response)] = np.nan
+    return response
+
+
+def mean_rate(response: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spikes/s in each bin, (T,), over the trials that have the bin; NaN where none has it."""
+    known = ~np.isnan(response)
+    rate = np.full(response.shape[1], np.nan)
+    np.divide(np.nansum(response, axis=0), known.sum(axis=0), out=rate, where=known.any(axis=0))
+    return rate / BIN_SECONDS
+
+
 def spike_times(response: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Times in seconds of the spikes of each trial, spread evenly over their bin."""
+    """Times in seconds of the spikes of each trial, spread evenly over their bin; none at NaN."""
+    response = np.nan_to_num(response)
     if (response < 0).any() or (response % 1).any():
         raise CorpusError(
             "cannot draw the spikes",

@@ -23,8 +23,10 @@ from builders.plot_data import (
     count_values,
     find_coverage,
     find_presented,
+    mean_rate,
     order,
     read_cells,
+    read_response,
     read_stimulus,
     read_table,
     shapes,
@@ -101,9 +103,10 @@ def record(
     Returns
     -------
     Figure
-        Three axes over one time axis in seconds. Several spikes in one bin are ticks next to each
-        other, spread over the bin. The PSTH (peristimulus time histogram) is the mean of the
-        trials' counts in each bin, over the bin's width, in spikes/s.
+        Three axes over one time axis in seconds, as long as the longest of the trials and the
+        spectrogram, which end where their data end. Several spikes in one bin are ticks next to
+        each other, spread over the bin. The PSTH (peristimulus time histogram) is the mean of the
+        counts in each bin of the trials that have it, over the bin's width, in spikes/s.
 
     Raises
     ------
@@ -116,7 +119,7 @@ def record(
     if not 0 <= row < len(table):
         raise CorpusError(f"cannot draw record {row}", why=f"there are {len(table)}")
     drawn = table.slice(row, 1).to_pylist()[0]
-    response = np.array(drawn["response"], np.float64)
+    response = read_response(drawn["response"])
     spectrogram, bin_seconds = read_stimulus(stimuli, drawn["stim_id"])
 
     figure, (sound, raster, psth) = _figure(
@@ -129,7 +132,10 @@ def record(
     )
     bands, bins = spectrogram.shape
     extent = (0, bins * bin_seconds, -0.5, bands - 0.5)
-    sound.imshow(spectrogram, origin="lower", aspect="auto", extent=extent, cmap="magma")
+    if bins:
+        sound.imshow(spectrogram, origin="lower", aspect="auto", extent=extent, cmap="magma")
+    else:
+        sound.set_title("no spectrogram", fontsize=9)
     _label(sound, y="band" if frequencies is None else "frequency (kHz)")
     if frequencies is not None:
         _frequency_ticks(sound, bands, *frequencies)
@@ -146,7 +152,7 @@ def record(
     _label(raster, y="trial")
 
     edges = np.arange(response.shape[1] + 1) * BIN_SECONDS
-    psth.stairs(response.mean(axis=0) / BIN_SECONDS, edges, fill=True, color=BLUE)
+    psth.stairs(mean_rate(response), edges, fill=True, color=BLUE)
     psth.set_ylim(bottom=0)
     psth.set_xlim(0, max(bins * bin_seconds, edges[-1]))
     _label(psth, x="time from the start of the stimulus window (s)", y="rate (spikes/s)")
@@ -167,7 +173,8 @@ def typical_record(records: Data) -> int:
     trials, _ = shapes(table["response"])
     candidates = np.flatnonzero(is_val if is_val.any() else np.ones(len(table), bool))
     candidates = candidates[trials[candidates] == trials[candidates].max()]
-    spikes = [pc.sum(table["response"][int(row)].values.flatten()).as_py() for row in candidates]
+    counts = (table["response"][int(row)].values.flatten() for row in candidates)
+    spikes = [np.nansum(each.to_numpy(zero_copy_only=False)) for each in counts]
     return int(candidates[np.argsort(spikes, kind="stable")[3 * (len(spikes) - 1) // 4]])
 
 
@@ -331,7 +338,8 @@ def sessions(data: Data, *, note: str = "") -> Figure:
     Returns
     -------
     Figure
-        One row per session and four panels. Points are medians, lines reach from least to most.
+        One row per session and four panels. Points are medians, lines reach from least to most. A
+        stimulus is as long as its spectrogram, or, drawn from records, as its longest trial.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from builders.coverage import Coverage, coverage
 from builders.errors import CorpusError
 from builders.stimuli import Spectrograms, require_columns
-from builders.training import mask_of, matrices, n_columns, padded, place
+from builders.training import first_bins, matrices, n_columns, padded, place
 
 __all__ = ["Coverage", "Population", "coverage"]
 
@@ -123,13 +123,16 @@ class Population(torch.utils.data.Dataset[dict[str, Any]]):
         """The responses to one stimulus.
 
         R is the largest number of trials of its cells, T the largest number of bins of their
-        responses and of the spectrogram. A spectrogram shorter than T is padded with zeros.
+        responses and of the spectrogram, all of which begin at bin 0 and are never cut. A
+        spectrogram shorter than T is padded with zeros. Which bins a loss counts is said in
+        `builders.training.collate`: here ``mask & stimulus_mask``.
 
         Returns
         -------
         dict
             ``stim_id``; ``spectrogram`` (F, T) float32; ``response`` (N, R, T) float32, NaN where
-            there are no data; ``mask`` (N, R, T) bool, true where there are.
+            there are no data; ``mask`` (N, R, T) bool, true where there are; ``stimulus_mask``
+            (T,) bool, true up to the end of the spectrogram.
         """
         index = range(len(self))[index]
         stim_id = self.stimuli["stim_id"][index].as_py()
@@ -139,14 +142,17 @@ class Population(torch.utils.data.Dataset[dict[str, Any]]):
         responses = _read(self._responses, self._coverage.rows[records])
         n_bins = max(map(n_columns, [spectrogram, *responses]))
         shape = len(self.cells), max(map(len, responses))
-        response, lengths = np.full((*shape, n_bins), np.nan, np.float32), np.zeros(shape, np.int64)
+        response = np.full((*shape, n_bins), np.nan, np.float32)
         for cell, matrix in zip(self._coverage.cell[records], responses, strict=True):
-            place(matrix, response[cell], lengths[cell])
+            place(matrix, response[cell])
+        mask = np.isfinite(response)
+        response[~mask] = np.nan
         return {
             "stim_id": stim_id,
-            "spectrogram": torch.from_numpy(padded([spectrogram], n_bins)[0][0]),
+            "spectrogram": torch.from_numpy(padded([spectrogram], n_bins)[0]),
             "response": torch.from_numpy(response),
-            "mask": mask_of(lengths, n_bins),
+            "mask": torch.from_numpy(mask),
+            "stimulus_mask": first_bins(n_columns(spectrogram), n_bins),
         }
 
     @staticmethod
@@ -157,7 +163,8 @@ class Population(torch.utils.data.Dataset[dict[str, Any]]):
         -------
         dict
             ``stim_id``, list of B; ``spectrogram`` (B, F, T), padded with zeros; ``response``
-            (B, N, R, T), padded with NaN; ``mask`` (B, N, R, T), padded with false.
+            (B, N, R, T), padded with NaN; ``mask`` (B, N, R, T) and ``stimulus_mask`` (B, T),
+            padded with false. A loss counts ``mask & stimulus_mask[:, None, None]``.
 
         Raises
         ------
@@ -171,11 +178,11 @@ class Population(torch.utils.data.Dataset[dict[str, Any]]):
                 why=f"their numbers of cells and bands are {sorted(axes)}",
                 fix="make batches of one population only",
             )
-        padding = {"spectrogram": 0, "response": np.nan, "mask": False}
+        padding = {"spectrogram": 0, "response": np.nan, "mask": False, "stimulus_mask": False}
         batch: dict[str, Any] = {"stim_id": [item["stim_id"] for item in items]}
         for name, fill in padding.items():
             arrays = [item[name].numpy() for item in items]
-            shape = np.max([array.shape for array in arrays], axis=0)
+            shape = tuple(map(max, zip(*(array.shape for array in arrays), strict=True)))
             target = np.full((len(arrays), *shape), fill, arrays[0].dtype)
             for array, part in zip(arrays, target, strict=True):
                 part[tuple(map(slice, array.shape))] = array

@@ -10,6 +10,9 @@ at a time, so that no scaled copy of a data set is ever stored:
 >>> records = load_dataset("./wingert2026", "A1", streaming=True)         # doctest: +SKIP
 >>> scaled = records.map(CellScaler.fit(records))                         # doctest: +SKIP
 
+Bins that were not recorded are NaN. No fit counts them (nor infinite values); scaled or smoothed,
+they stay NaN, and the bins beside them are not spoilt.
+
 A transform takes the place of a format: a trainer that wants both writes a function that calls
 both scalers, or that makes tensors of what they return. A mapped stream no longer knows its
 columns' types; ``map(scaler, features=...)`` with those of the stream before keeps them.
@@ -30,7 +33,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from builders.errors import CorpusError
-from builders.rows import arrow_batches, depth, flatten_matrices
+from builders.rows import arrow_batches, depth, flatten_matrices, is_list, pad_trials
 
 #: A NumPy array or a torch tensor: a function returns what it was given.
 Array = TypeVar("Array")
@@ -265,15 +268,28 @@ class CellScaler:
         """A row, or a batch of rows, with its ``response`` scaled and all else as it was.
 
         For `Dataset.with_transform` and `IterableDataset.map` (of rows, or batched), or in a loop.
-        Needs the column ``cell_id``. Lists become float32 arrays.
+        Needs the column ``cell_id``. Lists become float32 arrays. Trials that differ in length
+        become an array of arrays, those of torch a list of tensors.
         """
         response, cells = _column(rows, "response"), _column(rows, "cell_id")
         scaled: Any
         if isinstance(cells, str):
-            scaled = self.scale(_array(response), cells)
+            scaled = self._scale_trials(response, cells)
         else:
-            scaled = [self.scale(_array(x), cell) for x, cell in zip(response, cells, strict=True)]
+            pairs = zip(response, cells, strict=True)
+            scaled = [self._scale_trials(trials, cell) for trials, cell in pairs]
         return {**rows, "response": scaled}
+
+    def _scale_trials(self, response: Any, cell_id: str) -> Any:
+        if not (is_list(response) and len(set(map(len, response))) > 1):
+            return self.scale(_array(response), cell_id)
+        trials = [self.scale(_array(trial), cell_id) for trial in response]
+        if hasattr(trials[0], "new_tensor"):
+            return trials
+        # Not a list: `Dataset.map` cannot write lists of arrays beside arrays.
+        scaled = np.empty(len(trials), object)
+        scaled[:] = trials
+        return scaled
 
     def to_json(self) -> str:
         """This scaler as JSON, exactly; `from_json` reads it."""
@@ -307,7 +323,8 @@ def smooth(
     Parameters
     ----------
     response : array_like, (..., T)
-        Spike counts or rates of trials, or a PSTH; NaN where there is nothing.
+        Spike counts or rates of trials, or a PSTH; NaN (or infinite) where there is nothing. Trials
+        as a list may differ in length.
     window_ms : float
         W, the window's full width; 21 ms as in Hsu, Borst & Theunissen, Network 2004.
     dt_ms : float
@@ -316,7 +333,8 @@ def smooth(
     Returns
     -------
     numpy.ndarray, (..., T)
-        float32 stays float32; NaN where `response` is NaN.
+        float32 stays float32; NaN where there is nothing, and after the end of a trial that is
+        shorter than others.
 
     Raises
     ------
@@ -334,7 +352,7 @@ def smooth(
             why=f"a window of {window_ms} ms at bins of {dt_ms} ms",
             fix="give positive widths in milliseconds",
         )
-    values = np.asarray(response)
+    values = pad_trials(response)
     values = values.astype(np.result_type(values, np.float32))
     reach = max(0, int(np.ceil(window_ms / dt_ms / 2 - 0.5)))
     edges = (np.arange(-reach, reach + 2) - 0.5) * dt_ms / window_ms
@@ -347,7 +365,7 @@ def smooth(
         convolved: NDArray[Any] = windows @ kernel
         return convolved
 
-    known = ~np.isnan(values)
+    known = np.isfinite(values)
     total, weight = convolve(np.where(known, values, 0)), convolve(known.astype(values.dtype))
     smoothed: NDArray[Any] = np.full_like(values, np.nan)
     np.divide(total, weight, out=smoothed, where=known)

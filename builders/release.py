@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -397,7 +398,11 @@ class Release:
 
 def archives_in_zip(outer: Path, suffix: str = ARCHIVE) -> dict[str, Archive]:
     """The archives (or other files) in a zip of the release, by name."""
-    _stat_key(outer)  # it may be a link that leads nowhere
+    return _in_zip(outer, suffix, _stat_key(outer))
+
+
+@lru_cache(maxsize=16)
+def _in_zip(outer: Path, suffix: str, _stat: str) -> dict[str, Archive]:
     return _grouped(
         Archive(name, outer, info.filename, member_key(info))
         for each, info in read_index(outer).members.items()

@@ -125,6 +125,35 @@ def flatten_matrices(
     return values, lengths, counts
 
 
+def is_list(value: Any) -> bool:
+    """Is this a list, or an array of objects, rather than an array of numbers or a tensor?"""
+    if isinstance(value, np.ndarray):
+        return bool(value.dtype == object)
+    return isinstance(value, list | tuple)
+
+
+def pad_trials(response: Any) -> NDArray[Any]:
+    """A response as one array; trials that end earlier than others have NaN after their end.
+
+    Parameters
+    ----------
+    response : array_like
+        (..., R, T), or a list of R trials that may differ in length.
+
+    Raises
+    ------
+    TypeError or ValueError
+        If it is something else.
+    """
+    if not (is_list(response) and depth(response) == 2):
+        return np.asarray(response)
+    trials = [np.asarray(trial, np.float64) for trial in response]
+    padded = np.full((len(trials), max(map(len, trials))), np.nan)
+    for row, trial in zip(padded, trials, strict=True):
+        row[: len(trial)] = trial
+    return padded
+
+
 def depth(value: Any) -> int:
     """Number of axes of an array, a tensor, or of nested lists of them."""
     if hasattr(value, "ndim") and value.dtype != object:

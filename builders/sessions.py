@@ -134,11 +134,15 @@ def read_session(
                 raise
             failures.append(error)
             return False
-        own = {cell for cell in inside if cell.partition("-")[0] == session}
-        if own:
+        if inside is None:  # what it is called must do
+            own, is_part = set(), archive in of_session.named
+        else:
+            own = {cell for cell in inside if cell.partition("-")[0] == session}
+            is_part = bool(own)
+        if is_part:
             parts.append(signal)
         held.update(own)
-        return bool(own)
+        return is_part
 
     for archive in of_session.first:
         look(archive)
@@ -159,8 +163,11 @@ def read_session(
     return parts
 
 
-def _look_inside(archive: Archive, name: str, data: bool) -> tuple[Signal, set[str]]:
-    """A signal of an archive, and the cells that the archive holds."""
+def _look_inside(archive: Archive, name: str, data: bool) -> tuple[Signal, set[str] | None]:
+    """A signal of an archive, and the cells that the archive holds.
+
+    These are None where another signal is asked for, and the response cannot be read.
+    """
     wanted = {name} if data else set()
     signals = read_signals(archive, wanted, {name, RESPONSE})
     response = signals.get(RESPONSE)
@@ -168,10 +175,11 @@ def _look_inside(archive: Archive, name: str, data: bool) -> tuple[Signal, set[s
         # Its JSON does not name the cells, so its data must.
         signals = read_signals(archive, {*wanted, RESPONSE}, {name})
         response = signals[RESPONSE]
-    if response is None or name not in signals:
-        signals = read_signals(archive, {name, RESPONSE})  # raises, and says what is wrong
-        response = signals[RESPONSE]
-    return signals[name], response.known_cells()
+    if name not in signals:
+        signals |= read_signals(archive, {name})  # raises, and says what is wrong
+    if response is None and name != RESPONSE:
+        return signals[name], None
+    return signals[name], signals[RESPONSE].known_cells()
 
 
 def no_archive(session: str, archives: Sequence[Archive]) -> str:

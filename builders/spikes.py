@@ -59,7 +59,8 @@ class Spikes:
                 for of, name in places
                 if of == number
             }
-            n_bins = max((each.stop for each in _told(self.trials[number]).values()), default=0)
+            stops = [each.stop for each in _told(self.trials[number]).values()]
+            n_bins = max(stops, default=0) + self.width  # the last count of a trial may reach on
             found = response.bins(list(names.values()), n_bins)
             for cell, train in zip(names, found, strict=True):
                 if isinstance(train, RecordingError):
@@ -105,9 +106,11 @@ def _told(trials: Mapping[str, Trials | CorpusError]) -> dict[str, Trials]:
     return {stim: each for stim, each in trials.items() if isinstance(each, Trials)}
 
 
-def _bins_of(trials: Mapping[str, Trials | CorpusError]) -> dict[str, tuple[list[int], list[int]]]:
+def _bins_of(trials: Mapping[str, Trials | CorpusError]) -> dict[str, object]:
+    """What must agree between two recordings of a cell."""
     return {
-        stim: (each.first.tolist(), each.n_bins.tolist()) for stim, each in _told(trials).items()
+        stim: (each.first.tolist(), each.n_bins.tolist()) if isinstance(each, Trials) else None
+        for stim, each in trials.items()
     }
 
 

@@ -82,6 +82,10 @@ def read_plain(content: bytes, types: Types, cell_id: str) -> pa.Table | None:
     counts = Counter(map(str.strip, header))
     if not header or not set(types).issubset(header) or any(counts[name] > 1 for name in types):
         return None
+    # The last quotation mark may open a text that is not closed, which pyarrow does not mind.
+    quote = content.rfind(b'"')
+    if quote >= 0 and content[max(quote - 1, 0) : quote] in (b"", b",", b"\r", b"\n", b'"'):
+        return None
     # pandas writes an integer column that has gaps as floats, 2.0 for 2.
     read_as = {
         name: pa.float64() if pa.types.is_integer(each) else each

@@ -25,7 +25,12 @@ def collate(batch: Any) -> dict[str, Any]:
 
     B records; R is the largest number of trials among them, T the largest number of bins of
     their responses and spectrograms, F the number of bands. Trials of a record may differ in
-    length. Padding is zero, and false in the mask.
+    length, and so may a response and its spectrogram: bin 0 of the one is bin 0 of the other, and
+    nothing is cut. Padding is zero, and false in the masks.
+
+    A loss counts the bins that have both, ``mask & stimulus_mask[:, None]``. It leaves out the
+    sound after the end of the response, and the response after the end of the spectrogram: what
+    was heard there is not known, and the zeros there are padding, not silence.
 
     Fastest for Arrow, of which no Python lists are made: records joined by
     `builders.stimuli.with_stimuli` with the format ``"arrow"``, mapped or streamed. (A `Dataset`
@@ -43,7 +48,9 @@ def collate(batch: Any) -> dict[str, Any]:
     dict
         ``spectrogram`` (B, F, T) float32 tensor, absent if the records have none; ``response``
         (B, R, T) float32 tensor; ``mask`` (B, R, T) bool tensor, true where the response is data;
-        all other columns as lists of B Python values.
+        ``stimulus_mask`` (B, T) bool tensor, true up to the end of the spectrogram, absent without
+        it; all other columns as lists of B Python values. Where a response is NaN or infinite it
+        is no data: it becomes zero, and false in the mask.
 
     Raises
     ------
@@ -67,10 +74,14 @@ def collate(batch: Any) -> dict[str, Any]:
         )
     found = [name for name in TENSORS if name in columns]
     n_bins = max(n_columns(matrix) for name in found for matrix in columns[name])
-    values, lengths = padded(columns["response"], n_bins)
-    tensors = {"response": torch.from_numpy(values), "mask": mask_of(lengths, n_bins)}
+    response = padded(columns["response"], n_bins, np.nan)
+    mask = np.isfinite(response)
+    response[~mask] = 0
+    tensors = {"response": torch.from_numpy(response), "mask": torch.from_numpy(mask)}
     if "spectrogram" in columns:
-        tensors["spectrogram"] = torch.from_numpy(padded(columns["spectrogram"], n_bins)[0])
+        spectrograms = columns["spectrogram"]
+        tensors["spectrogram"] = torch.from_numpy(padded(spectrograms, n_bins))
+        tensors["stimulus_mask"] = first_bins(list(map(n_columns, spectrograms)), n_bins)
     return {**columns, **tensors}
 
 
@@ -152,38 +163,30 @@ def n_columns(matrix: Matrix) -> int:
     return max(map(len, matrix), default=0)
 
 
-def place(matrix: Matrix, target: NDArray[Any], lengths: NDArray[np.int64]) -> None:
-    """Copy a matrix into the first rows and columns of `target`; note the `lengths` of its rows."""
+def place(matrix: Matrix, target: NDArray[Any]) -> None:
+    """Copy a matrix into the first rows and columns of `target`."""
     if isinstance(matrix, np.ndarray):
         n_rows, n_bins = matrix.shape
         target[:n_rows, :n_bins] = matrix
-        lengths[:n_rows] = n_bins
     else:
         for index, row in enumerate(matrix):
             target[index, : len(row)] = row
-            lengths[index] = len(row)
 
 
-def padded(items: Sequence[Matrix], n_bins: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Put B matrices of at most R rows and `n_bins` columns into one array, the rest of it zero.
+def padded(items: Sequence[Matrix], n_bins: int, fill: float = 0) -> NDArray[np.float32]:
+    """Put B matrices of at most R rows and `n_bins` columns into one array (B, R, n_bins).
 
     All memory is NumPy's: where cores are shared, torch's filling of its own, by a thread for
     each core, takes longer than everything else here.
-
-    Returns
-    -------
-    values : (B, R, n_bins) array of float32
-    lengths : (B, R) array of int64
-        How long each row was.
     """
-    n_rows = max(map(len, items))
-    values = np.zeros((len(items), n_rows, n_bins), np.float32)
-    lengths = np.zeros((len(items), n_rows), np.int64)
-    for item, into, lengths_of_item in zip(items, values, lengths, strict=True):
-        place(item, into, lengths_of_item)
-    return values, lengths
+    values = np.zeros((len(items), max(map(len, items)), n_bins), np.float32)
+    if fill:  # the system's memory is zero already
+        values.fill(fill)
+    for item, into in zip(items, values, strict=True):
+        place(item, into)
+    return values
 
 
-def mask_of(lengths: NDArray[np.int64], n_bins: int) -> torch.Tensor:
-    """True for the first ``lengths[i, j]`` of `n_bins`: a bool tensor with one more axis."""
-    return torch.from_numpy(np.arange(n_bins) < lengths[..., None])
+def first_bins(lengths: Any, n_bins: int) -> torch.Tensor:
+    """True for the first ``lengths[i]`` of `n_bins`: a bool tensor with one more axis."""
+    return torch.from_numpy(np.arange(n_bins) < np.asarray(lengths)[..., None])

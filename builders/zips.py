@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import struct
 import zipfile
 import zlib
@@ -34,6 +35,13 @@ LARGEST_MEMBER = 1 << 30
 #: How the names begin of what macOS strews about: ``._CLT027c.tgz``, ``__MACOSX``.
 LITTER = (".", "__")
 
+#: What to do about a zip that is here, and about one whose end has been fetched.
+COMPARE = (
+    "compare its md5 with the published one: if they differ, replace it; if they agree, it was "
+    "published like this, which its authors should know"
+)
+LOAD_AGAIN = "load again; if it stays so, it was published like this, which its authors should know"
+
 
 class MissingPart(Exception):
     """A byte was asked for that is not at hand."""
@@ -41,6 +49,10 @@ class MissingPart(Exception):
     def __init__(self, position: int) -> None:
         super().__init__(position)
         self.position = position
+
+
+class Damaged(Exception):
+    """Bytes that do not have their checksum."""
 
 
 class Sparse(io.RawIOBase):
@@ -129,6 +141,13 @@ def read_index(path: Path, size: int = 0) -> Index:
 
 @lru_cache(maxsize=16)
 def _read_index(path: Path, size: int, stat: tuple[int, int]) -> Index:
+    fix = COMPARE if size == stat[0] else LOAD_AGAIN
+
+    def refused(member: str, why: str) -> CorpusError:
+        return CorpusError(
+            "refused a zip of the release", where=f"{path}: {member}", why=why, fix=fix
+        )
+
     try:
         with (
             Sparse(size, {size - stat[0]: path}) as sparse,
@@ -137,31 +156,41 @@ def _read_index(path: Path, size: int, stat: tuple[int, int]) -> Index:
             infos, start_dir = file.infolist(), file.start_dir
     except (*BAD_ZIP, OSError) as error:
         raise CorpusError(
-            "cannot read a zip of the release", where=path, why=error, fix="download it again"
+            "cannot read a zip of the release", where=path, why=error, fix=fix
         ) from error
     members: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         parts = PurePosixPath(info.filename).parts
         odd = info.filename.startswith("/") or ".." in parts or "\\" in info.orig_filename
         if odd or not parts:
-            raise _refused(path, info.filename, "its path leads out of the zip, or nowhere")
+            raise refused(info.filename, "its path leads out of the zip, or nowhere")
         if info.is_dir() or any(part.startswith(LITTER) for part in parts):
             continue
         if parts[-1] in members:
-            raise _refused(path, info.filename, "another member has the same name")
+            raise refused(info.filename, "another member has the same name")
         if info.file_size > LARGEST_MEMBER:
             why = f"it has {info.file_size} bytes unpacked; {LARGEST_MEMBER} is the limit"
-            raise _refused(path, info.filename, why)
+            raise refused(info.filename, why)
         members[parts[-1]] = info
     ends = dict(pairwise([*sorted(info.header_offset for info in infos), start_dir]))
     spans = {info.filename: (info.header_offset, ends[info.header_offset]) for info in infos}
     return Index(members, spans)
 
 
-def _refused(path: Path, member: str, why: str) -> CorpusError:
-    return CorpusError(
-        "refused a zip of the release",
-        where=f"{path}: {member}",
-        why=why,
-        fix="compare the zip with the published one; where they differ, download it again",
-    )
+def extract(size: int, parts: Mapping[int, Path], member: str, path: Path) -> None:
+    """Unpack a member from parts of its zip; its CRC is checked."""
+    plain = path.with_name(f".{path.name}.plain")
+    try:
+        with (
+            Sparse(size, parts) as sparse,
+            zipfile.ZipFile(cast(BinaryIO, sparse)) as file,
+            file.open(member) as content,
+            plain.open("wb") as copy,
+        ):
+            shutil.copyfileobj(content, copy, 1 << 20)
+    except (*BAD_ZIP, MissingPart) as error:
+        raise Damaged(error) from error
+    else:
+        plain.replace(path)
+    finally:
+        plain.unlink(missing_ok=True)

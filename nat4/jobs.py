@@ -326,9 +326,9 @@ def stimuli_job(areas: list[Area]) -> Job:
             for stim, found in windows.items():
                 if not _are_one(found):
                     differing.append((area, stim, len(found)))
-                elif (
-                    spectrogram := _spectrogram(stimulus, of_stimuli[stim], stim, found, add)
-                ) is not None:
+                    continue
+                spectrogram = _spectrogram(stimulus, stim, of_stimuli[stim], found, add)
+                if spectrogram is not None:
                     is_est = subset_of(stim) == "est"
                     columns = {
                         **{key: [value] for key, value in _columns(stim).items()},
@@ -362,8 +362,8 @@ def _are_one(windows: list[NDArray[np.float32]]) -> bool:
 
 def _spectrogram(
     stimulus: Signal,
-    trials: Trials,
     stim: str,
+    trials: Trials,
     windows: list[NDArray[np.float32]],
     add: AddNote,
 ) -> NDArray[np.float32] | None:

@@ -125,7 +125,7 @@ class Area:
         if not response.channels:
             raise broken(response.archive, member, "chans is empty: the population names no cells")
         if twice := [cell for cell, n in Counter(response.channels).items() if n > 1]:
-            raise broken(response.archive, member, f"chans names {twice[0]} twice", twice[0])
+            raise broken(response.archive, member, f"chans names {twice[0]} twice")
         return response.channels
 
     @cached_property

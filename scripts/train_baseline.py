@@ -8,6 +8,9 @@ predict spikes per bin from the spectrogram as the papers scale it, and are fitt
 likelihood of Poisson counts. On a release made by ``builders synthesize --driven``, ``--filters``
 compares the fitted filters with those planted in the cells.
 
+A response and its spectrogram may differ in length: loss and scores count the bins that have both.
+Records of a stimulus without a spectrogram are left out.
+
 Stimuli are taken in the order of the records. Their names say nothing about how they sound, so
 that this is as good as shuffled, and the same whether the records are streamed or mapped.
 """
@@ -73,10 +76,13 @@ class StreamedPopulation(torch.utils.data.IterableDataset[dict[str, Any]]):
             response, mask = torch.full(shape, torch.nan), torch.zeros(shape, dtype=torch.bool)
             response[rows] = batch["response"].where(batch["mask"], torch.nan)
             mask[rows] = batch["mask"]
-            spectrogram = batch["spectrogram"][0]
             yield {
-                "stim_id": stim_id, "spectrogram": spectrogram, "response": response, "mask": mask,
-            }  # fmt: skip
+                "stim_id": stim_id,
+                "spectrogram": batch["spectrogram"][0],
+                "response": response,
+                "mask": mask,
+                "stimulus_mask": batch["stimulus_mask"][0],
+            }
 
 
 class LinearNonlinear(nn.Module):
@@ -149,14 +155,22 @@ def load(
     folders = {stim_id.rpartition("/")[0] for stim_id in found.stimuli["stim_id"].to_pylist()}
     paths = [f"corpus://{corpus}/{Path('stimuli', name)}/*.parquet" for name in sorted(folders)]
     stimuli = load_dataset("parquet", data_files=paths, split="train")
+    items = {subset: items_of(part, stimuli, chosen) for subset, part in records.items()}
+    return items, stimuli
 
-    def items(part: Any) -> StreamedPopulation | Population:
-        if streaming:
-            kept = part.filter(lambda cell: cell in chosen, input_columns="cell_id")
-            return StreamedPopulation(kept, stimuli)
-        return Population(part, stimuli).select(cells={"cell_id": chosen})
 
-    return {subset: items(part) for subset, part in records.items()}, stimuli
+def items_of(
+    records: Dataset | IterableDataset, stimuli: Dataset, cells: Sequence[str]
+) -> StreamedPopulation | Population:
+    """The items of some cells: one for each of their stimuli that has a spectrogram."""
+    known = set(stimuli["stim_id"])
+    is_stream = isinstance(records, IterableDataset)
+    if is_stream or not known.issuperset(records.unique("stim_id")):
+        records = records.filter(lambda stim_id: stim_id in known, input_columns="stim_id")
+    if is_stream:
+        kept = records.filter(lambda cell: cell in cells, input_columns="cell_id")
+        return StreamedPopulation(kept, stimuli)
+    return Population(records, stimuli).select(cells={"cell_id": cells})
 
 
 def fit(
@@ -199,9 +213,10 @@ def fit(
         of_batches = []
         for batch in loader:
             rate = model(scaler.scale(batch["spectrogram"].to(device)))[:, :, None]
-            counts, mask = batch["response"].to(device).nan_to_num(), batch["mask"].to(device)
+            counts = batch["response"].to(device).nan_to_num()
+            counted = (batch["mask"] & batch["stimulus_mask"][:, None, None]).to(device)
             each = poisson_nll_loss(rate, counts, log_input=False, reduction="none")
-            loss = (each * mask).sum() / mask.sum()
+            loss = (each * counted).sum() / counted.sum().clamp(min=1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -232,7 +247,8 @@ def score(
     predictions, responses = [], []
     for item in items:
         sound = scaler.scale(item["spectrogram"][None].to(device))
-        predictions.append(model(sound)[0, rows].cpu().numpy())
+        # As long as the spectrogram: what is padded is not compared.
+        predictions.append(model(sound)[0, rows][:, item["stimulus_mask"]].cpu().numpy())
         responses.append(item["response"].numpy())
     scores = {}
     for name, measure in (

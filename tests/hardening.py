@@ -28,12 +28,16 @@ def read(archive: Archive) -> dict[str, Any]:
     """Everything that `ALL` signals of a recording hold."""
     resp, stim, mask = (read_signals(archive, ALL)[name] for name in ALL)
     return {
-        "trials": {name: vars(resp.trials(name)) for name in resp.stimuli()},
+        "trials": [trials_of(each) for each in (resp, stim)],
         "spikes": {cell: times.tolist() for cell, times in resp.spike_times()},
         "bins": bins_of(resp),
         "tiles": list(stim.tiles(stim.tile_names())),
         "mask": raster(mask),
     }
+
+
+def trials_of(signal: Signal) -> dict[str, dict[str, Any]]:
+    return {name: vars(signal.trials(name)) for name in signal.stimuli()}
 
 
 def bins_of(resp: Signal, n_bins: int = 100) -> dict[str, list[int]]:

@@ -56,6 +56,14 @@ def rewrite(archive: Path, change: Change, added: Mapping[str, bytes] | None = N
             target.addfile(info, io.BytesIO(content))
 
 
+def read_member(archive: Path, ending: str) -> bytes:
+    """The content of the one member whose name ends so."""
+    with tarfile.open(archive) as tar:
+        (found,) = (info for info in tar if info.name.endswith(ending) and "/01." not in info.name)
+        file = tar.extractfile(found)
+        return file.read() if file else b""
+
+
 def change_member(archive: Path, ending: str, change: Callable[[bytes], bytes | None]) -> None:
     """`rewrite` for the one member whose name ends so."""
     rewrite(

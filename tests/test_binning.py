@@ -11,17 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from builders.binning import MAX_BINS, count_spikes, find_trials, ranges, spike_bins
+from builders.binning import MAX_BINS, Trials, count_spikes, find_trials, ranges, spike_bins
 
 Bounds = Sequence[tuple[float, float]]
 FS = 100.0
 
 
+def place(bounds: Bounds, fs: float = FS) -> Trials:
+    starts, ends = np.array(bounds, np.float64).reshape(-1, 2).T
+    return find_trials(starts, ends, fs)
+
+
 def trials(bounds: Bounds, fs: float = FS) -> list[tuple[float, int, int]]:
     """Onset, first bin and number of bins of each trial."""
-    starts, ends = np.array(bounds, np.float64).reshape(-1, 2).T
-    found = find_trials(starts, ends, fs)
+    found = place(bounds, fs)
     assert found.first.dtype == found.n_bins.dtype == np.int64
+    assert len(found) == len(found.ends)
     return list(
         zip(found.onsets.tolist(), found.first.tolist(), found.n_bins.tolist(), strict=True)
     )
@@ -29,7 +34,7 @@ def trials(bounds: Bounds, fs: float = FS) -> list[tuple[float, int, int]]:
 
 def bins(times: Sequence[float], n_bins: int = 100, fs: float = FS) -> list[int]:
     found = spike_bins(np.array(times, np.float64), fs, n_bins)
-    assert found.dtype == np.int32
+    assert found.dtype == np.int64
     return list(map(int, found))
 
 
@@ -92,8 +97,24 @@ def test_touching_occurrences_are_kept() -> None:
     assert trials([(0.1, 0.2), (0.0, 0.1)]) == [(0.0, 0, 10), (0.1, 10, 10)]
 
 
-def test_an_overlapping_occurrence_is_dropped() -> None:
-    assert trials([(0.0, 0.1), (0.09, 0.19)]) == [(0.0, 0, 10)]
+def test_an_overlapping_occurrence_is_dropped_and_noted() -> None:
+    found = place([(0.0, 0.1), (0.09, 0.19), (0.05, 0.15), (0.2, 0.3)])
+    assert (found.onsets.tolist(), found.ends.tolist()) == ([0.0, 0.2], [0.1, 0.3])
+    assert found.left_out == ("2 occurrences left out: overlapping the one before",)
+
+
+def test_of_two_that_begin_at_once_the_shorter_one_is_kept() -> None:
+    assert trials([(0.0, 0.2), (0.0, 0.1)]) == [(0.0, 0, 10)]
+    assert place([(0.0, 0.2), (0.0, 0.1)]).left_out == (
+        "1 occurrence left out: overlapping the one before",
+    )
+
+
+def test_a_row_that_stands_twice_is_one_trial_and_no_loss() -> None:
+    """In bins: what is left out has no other spikes."""
+    found = place([(0.0, 0.1), (0.0, 0.1), (0.001, 0.101)])
+    assert found.onsets.tolist() == [0.0]
+    assert found.left_out == ()
 
 
 def test_overlap_is_judged_in_bins() -> None:
@@ -109,13 +130,37 @@ def test_no_occurrences() -> None:
     assert trials([]) == []
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("bound", [0, 1])
-def test_a_bound_must_be_finite(bound: int, value: float) -> None:
+def test_an_occurrence_without_a_bound_is_left_out_and_noted(bound: int) -> None:
+    bounds = [[0.0, 0.1], [0.2, 0.3], [0.4, 0.5]]
+    bounds[1][bound] = np.nan
+    found = place([(start, end) for start, end in bounds])
+    assert found.onsets.tolist() == [0.0, 0.4]
+    assert found.left_out == ("1 occurrence left out: without a start or an end",)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+@pytest.mark.parametrize("bound", [0, 1])
+def test_an_infinite_bound_is_refused(bound: int, value: float) -> None:
     bounds = [[0.0, 0.1], [0.2, 0.3]]
     bounds[1][bound] = value
-    with pytest.raises(ValueError, match="not a finite number"):
+    with pytest.raises(ValueError, match=f"past bin {MAX_BINS}"):
         trials([(start, end) for start, end in bounds])
+
+
+@pytest.mark.parametrize("bounds", [(0.2, 0.2), (0.2, 0.204), (0.204, 0.2)])
+def test_an_occurrence_without_bins_is_no_trial_and_hides_none(
+    bounds: tuple[float, float],
+) -> None:
+    found = place([(0.0, 0.1), bounds, (0.2, 0.3)])
+    assert found.onsets.tolist() == [0.0, 0.2]
+    assert found.left_out == ()
+
+
+def test_an_epoch_may_have_no_trial_at_all() -> None:
+    found = place([(0.2, 0.2), (np.nan, 0.1)])
+    assert len(found) == found.stop == 0
+    assert found.left_out == ("1 occurrence left out: without a start or an end",)
 
 
 def test_an_epoch_may_not_end_past_the_longest_recording() -> None:
@@ -197,7 +242,7 @@ def slow_trials(bounds: Bounds, fs: float) -> list[tuple[float, int, int]]:
     free = 0  # the first bin after the last trial kept
     for start, end in sorted(bounds):
         first, stop = round(start * fs), round(end * fs)  # Python, too, rounds half to even
-        if first >= free:
+        if stop > first >= free:
             kept.append((start, first, stop - first))
             free = stop
     return kept

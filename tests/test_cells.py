@@ -237,6 +237,22 @@ def test_a_damaged_list_is_refused(tmp_path: Path, old: bytes, new: bytes, why: 
     assert why in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (ROW, b"PRN/045b-130-1,0.2643049079,"),
+        (b",PRN045b,9,", b",PRN/045b,9,"),
+        (b",1060,HC,", b",1060,H/C,"),
+        (ROW, b" PRN/045b-130-1 ,high,"),
+    ],
+)
+def test_a_name_that_cannot_be_a_folder_refuses_the_list(
+    tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    with pytest.raises(CorpusError, match=r"a name in the cell list cannot be a folder: '.*/"):
+        read_list(edited(tmp_path, old, new), columns=["layer"])
+
+
 def test_only_the_first_few_are_named(tmp_path: Path) -> None:
     path = edited(tmp_path, b",celltype\nPRN045b", b"\nPRN045b")
     found = read_list(path)

@@ -73,7 +73,7 @@ def error(ask: Callable[[], object]) -> str:
 
 
 def cells(archive: Archive) -> list[str]:
-    return read_signals(archive)["resp"].channels
+    return read_signals(archive, ["resp"])["resp"].channels
 
 
 # Where archives lie
@@ -99,16 +99,19 @@ PLACES = pytest.mark.parametrize(
 @PLACES
 @pytest.mark.parametrize("beside", [False, True])
 def test_archives_are_found_in_every_place(folder: Path, place: str, beside: bool) -> None:
-    """With the cell list and a zip of sounds beside them, or at the top."""
+    """With the cell list and a folder of sounds beside them, or a zip of these at the top."""
     archive, unpacked = pack(folder / place / FIRST), unpack(folder / place / SECOND[:-4])
     top = folder / "18331549" if place.startswith("1") and beside else folder
-    table, sounds = write(top / "cells.csv"), zip_up(top / "wav.zip", "a.wav", inside="wav/")
+    table = write(top / "cells.csv")
+    if beside:
+        sounds = write(top / "wav" / "a.wav")
+    else:
+        sounds = zip_up(top / "wav.zip", "a.wav", inside="wav/")
     assert paths(folder) == {FIRST: archive, SECOND: unpacked}
     assert release(folder).file("cells.csv") == table
     assert paths(folder, "wav", ".wav") == {"a.wav": sounds}
-    assert release(folder).lacking(["cells.csv", "recordings.zip", "wav.zip", "no.csv"]) == [
-        "no.csv"
-    ]
+    wanted = ["cells.csv", "recordings.zip", "wav.zip", "no.csv"]
+    assert release(folder).lacking(wanted) == ["no.csv"]
 
 
 def test_the_folder_of_the_corpus_name_is_looked_into_though_others_are_there(folder: Path) -> None:

@@ -251,12 +251,62 @@ def test_bins_without_a_prediction_do_not_count() -> None:
         )
 
 
+@pytest.mark.parametrize("n_bins", [0, 1, 2, 7, 8, 9, 12])
+def test_only_bins_that_prediction_and_response_have_are_compared(n_bins: int) -> None:
+    """As if what lies over at the end of the longer one had been cut."""
+    random = np.random.default_rng(6)
+    response = random.poisson(2.0, (3, 4, 8)).astype(float)  # cells, trials, bins
+    prediction = random.normal(size=(3, n_bins))
+    common = min(n_bins, 8)
+    for compare in (correlation, normalized_correlation):
+        expected = compare(prediction[:, :common], response[..., :common])
+        np.testing.assert_allclose(compare(prediction, response), expected, rtol=1e-12)
+        assert np.isfinite(expected).any() == (n_bins > 1)
+        one = compare(prediction[0], response[0])
+        np.testing.assert_allclose(one, expected[0], rtol=1e-12)
+        other = random.poisson(2.0, (3, 2, 5)).astype(float)
+        rate = random.normal(size=(3, 6))
+        both = compare([prediction, rate], [response, other])
+        cut = compare([prediction[:, :common], rate[:, :5]], [response[..., :common], other])
+        np.testing.assert_allclose(both, cut, rtol=1e-12)
+        assert np.isfinite(both).any()
+
+
+@given(counts, st.sets(st.integers(0, 7)), st.sampled_from([np.nan, np.inf]))
+def test_bins_that_were_not_recorded_are_as_if_they_were_not_there(
+    response: Any, bins: set[int], nothing: float
+) -> None:
+    left = [bin_ for bin_ in range(response.shape[1]) if bin_ not in bins]
+    partial = response.copy()
+    partial[:, [bin_ for bin_ in bins if bin_ < response.shape[1]]] = nothing
+    prediction = np.arange(response.shape[1]) ** 2.0
+    for measure in MEASURES:
+        np.testing.assert_allclose(measure(partial), measure(response[:, left]), atol=1e-12)
+    for compare in (correlation, normalized_correlation):
+        expected = compare(prediction[left], response[:, left])
+        np.testing.assert_allclose(compare(prediction, partial), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("form", [None, "numpy", "torch"])
+def test_responses_as_rows_have_them(form: str | None) -> None:
+    """Trials of unequal length are an array of arrays in NumPy's format, a list in torch's."""
+    rows = [[[0.0, 2, 0, 2, 1], [1, 2, 0]], [[1.0, 0], [0, 0], [2, 0]]]
+    data = Dataset.from_dict({"response": rows}).with_format(form)
+    for measure in MEASURES:
+        assert measure(data[0]["response"]) == measure(rows[0])
+        assert measure(data[:]["response"]) == measure(rows)
+    prediction = [[0.0, 1, 0, 1], [1.0, 0, 0]]
+    for compare in (correlation, normalized_correlation):
+        assert compare(prediction, data[:]["response"]) == compare(prediction, rows)
+
+
 def test_what_is_no_response_says_so() -> None:
     for response in ([], [1, 2, 3], 3, ["ab"], [np.zeros((2, 2, 3)), np.zeros((3, 2, 3))]):
         with pytest.raises(CorpusError, match="cannot measure a response"):
             signal_power(response)
     for prediction, response in (
-        ([0, 1], [[0, 1, 2]]),
+        (1.0, [[0, 1, 2]]),
+        ([[0, 1]], [[0, 1, 2]]),
         ([[0, 1, 2]], [[[0, 1, 2]], [[0, 1, 2]]]),
         (np.zeros((3, 5)), np.zeros((2, 4, 5))),
     ):

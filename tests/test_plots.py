@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import textwrap
 from collections import Counter, defaultdict
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
-from builders import plots
+from builders import figures, plots
 from builders.builder import find_corpus
 from builders.cli import app
 from builders.errors import CorpusError
@@ -80,6 +81,37 @@ def test_a_tick_per_spike_and_the_mean_rate() -> None:
     assert figure.get_suptitle() == "c0 (A1): 0, val, 2 trials"
 
 
+@pytest.mark.parametrize("n_bins", [0, 1, 2, 4, 6])
+def test_a_record_under_a_spectrogram_of_another_length(
+    n_bins: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    nan = float("nan")
+    data = records([[[0, 2, nan, nan], [1, 0, 3]]], ["val"])
+    stimuli = table(stim_id=["s/0"], spectrogram=[[[1.0] * n_bins] * 2], dt_ms=[10.0])
+    ticks, rate, edges = drawn_record(figure := plots.record(data, stimuli))
+    np.testing.assert_allclose(ticks[0], [0.0125, 0.0175])
+    np.testing.assert_allclose(ticks[1], [0.005, 0.02 + 0.01 / 6, 0.025, 0.03 - 0.01 / 6])
+    np.testing.assert_allclose(rate, [50, 100, 300, nan])
+    np.testing.assert_allclose(edges, [0, 0.01, 0.02, 0.03, 0.04])
+    for axes in figure.axes:
+        assert axes.get_xlim() == pytest.approx((0, 0.01 * max(n_bins, 4)))
+    if n_bins:
+        assert image(figure).shape == (2, n_bins)
+        assert figure.axes[0].images[0].get_extent()[:2] == pytest.approx([0, 0.01 * n_bins])
+    else:
+        assert figure.axes[0].get_title() == "no spectrogram"
+    figure.savefig(io.BytesIO())
+    assert not recwarn.list
+
+
+def test_a_record_of_a_stimulus_that_the_release_has_no_spectrogram_of(home: Path) -> None:
+    chosen = {"session": "CLT027c", "stim_id": "s/0"}
+    stimuli = figures._load_stimulus(find_corpus("wingert2026"), chosen)
+    figure = plots.record(records([[[0, 2, 0]]], ["val"]), stimuli)
+    assert figure.axes[0].get_title() == "no spectrogram"
+    assert figure.axes[0].get_xlim() == pytest.approx((0, 0.03))
+
+
 def test_the_record_of_a_corpus_under_its_stimulus(home: Path, corpus: str) -> None:
     data, stimuli = load(home, corpus)["val"], load(home, corpus, "stimuli")
     figure = plots.record(data, stimuli)
@@ -109,6 +141,8 @@ def test_the_typical_record_is_of_val_with_most_trials_and_the_third_quartile_of
     two = [[[0, spikes], [0, 0]] for spikes in (9, 1, 5, 3, 7)]
     data = records([[[9, 9]] * 3, [[1, 1]], *two], ["est", "val", *["val"] * 5])
     assert plots.typical_record(data) == 6  # 1 3 5 7 9: the fourth of five
+    partial = [[[float("nan"), spikes], [0, 0]] for spikes in (9, 1, 5, 3, 7)]
+    assert plots.typical_record(records(partial, ["val"] * 5)) == 4
     assert plots.typical_record(records([[[1]], [[1], [1]]], ["est", "est"])) == 1
 
 
@@ -129,7 +163,6 @@ def test_frequencies_are_marked_where_log_spaced_bands_have_them() -> None:
     [
         ([[0.5, 1]], 0, "no counts"),
         ([[-1, 1]], 0, "no counts"),
-        ([[float("nan"), 1]], 0, "no counts"),
         ([[0, 1]], 1, "there are 1"),
     ],
 )
@@ -366,22 +399,30 @@ def test_sessions_show_what_the_records_say(home: Path) -> None:
     assert drawn_sessions(plots.sessions(load(home, "nat4"))) == slow_sessions(presented)
 
 
+def test_a_stimulus_is_as_long_as_its_longest_trial() -> None:
+    responses = [[[0, 1], [0, 1, 2, 3]], [[0] * 6]]
+    ids = {"stim_id": ["a", "b"], "session": ["s"] * 2, "subset": ["est"] * 2}
+    drawn = drawn_sessions(plots.sessions(table(**ids, response=responses)))
+    assert drawn == slow_sessions({("s", "est", "a", 2, 4), ("s", "est", "b", 1, 6)})
+
+
 def test_stimuli_of_no_session_are_not_drawn(home: Path) -> None:
     with pytest.raises(CorpusError, match="draw it from the records"):
         plots.sessions(load(home, "nat4", "stimuli"))
 
 
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), max_size=8), st.data())
-def test_shapes_are_those_of_the_matrices(shapes: list[tuple[int, int]], data: Any) -> None:
-    matrices = [[[0.0] * columns] * count for count, columns in shapes]
+@given(st.lists(st.lists(st.integers(0, 5), max_size=4), max_size=8), st.data())
+def test_shapes_are_those_of_the_matrices(lengths: list[list[int]], data: Any) -> None:
+    """The rows of a matrix may differ in length: the longest counts."""
+    matrices = [[[0.0] * columns for columns in of_rows] for of_rows in lengths]
     kind = pa.list_(pa.list_(pa.float32()))
-    cut = data.draw(st.integers(0, len(shapes)))
+    cut = data.draw(st.integers(0, len(lengths)))
     whole = pa.array(matrices, kind)
     chunked = pa.chunked_array([whole[:cut], whole[cut:]], kind)
     found = plots.shapes(chunked)
     assert [each.tolist() for each in found] == [
-        [count for count, _ in shapes],
-        [columns if count else 0 for count, columns in shapes],
+        [len(of_rows) for of_rows in lengths],
+        [max(of_rows, default=0) for of_rows in lengths],
     ]
 
 

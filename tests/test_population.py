@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from builders.errors import CorpusError
 from builders.population import Coverage, Population, coverage
+from tests import unequal
 
 CONFIGS = {"wingert2026": "CLT027c", "nat4": "A1"}
 
@@ -130,13 +131,57 @@ def test_an_item_is_one_stimulus_and_all_cells() -> None:
         population[2]
 
 
-def test_responses_and_spectrograms_share_the_time_axis() -> None:
-    longer = STIMULI.map(lambda row: {"spectrogram": [[*band, 0.5] for band in row["spectrogram"]]})
-    item = Population(RECORDS, longer)[1]
-    assert item["spectrogram"].tolist() == [[1, 2, 0.5]]
-    assert same(item["response"][0], torch.tensor([[9, 10, NAN]]))
-    shorter = STIMULI.map(lambda row: {"spectrogram": [[1.0]]})
-    assert Population(RECORDS, shorter)[1]["spectrogram"].tolist() == [[1, 0]]
+def slow(stim_id: str, cells: list[str]) -> dict[str, Any]:
+    """The item of a stimulus in `unequal`, value by value."""
+    bands = unequal.SPECTROGRAMS[stim_id]
+    trials = {cell: unequal.RESPONSES.get((stim_id, cell), []) for cell in cells}
+    n_bins = max(len(row) for rows in (bands, *trials.values()) for row in rows)
+    response = torch.full((len(cells), max(map(len, trials.values())), n_bins), NAN)
+    spectrogram = torch.zeros(len(bands), n_bins)
+    for band, values in enumerate(bands):
+        for bin_, value in enumerate(values):
+            spectrogram[band, bin_] = value
+    for row, cell in enumerate(cells):
+        for trial, values in enumerate(trials[cell]):
+            for bin_, value in enumerate(values):
+                if value != unequal.INF:
+                    response[row, trial, bin_] = value
+    heard = torch.tensor([bin_ < len(bands[0]) for bin_ in range(n_bins)])
+    mask = ~response.isnan()
+    return {
+        "stim_id": stim_id,
+        "spectrogram": spectrogram,
+        "response": response,
+        "mask": mask,
+        "stimulus_mask": heard,
+    }
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_responses_and_spectrograms_may_differ_in_length(shuffled: bool) -> None:
+    records = unequal.records().shuffle(seed=0) if shuffled else unequal.records()
+    population = Population(records, unequal.stimuli())
+    cells = population.cells["cell_id"].to_pylist()
+    items = list(population)  # type: ignore[call-overload]
+    assert [item["stim_id"] for item in items] == list(dict.fromkeys(records["stim_id"]))
+    for item in items:
+        expected = slow(item["stim_id"], cells)
+        assert item.keys() == expected.keys()
+        for name in set(item) - {"stim_id"}:
+            assert same(item[name], expected[name]), (item["stim_id"], name)
+    batch = Population.collate(items)
+    assert batch["spectrogram"].shape == (6, 2, 6)
+    assert batch["response"].shape == batch["mask"].shape == (6, 2, 2, 6)
+    assert torch.equal(batch["mask"], ~batch["response"].isnan())
+    for row, item in enumerate(items):
+        n_bins = len(item["stimulus_mask"])
+        n_trials = item["response"].shape[1]
+        assert torch.equal(batch["stimulus_mask"][row, :n_bins], item["stimulus_mask"])
+        assert not batch["stimulus_mask"][row, n_bins:].any()
+        assert same(batch["response"][row, :, :n_trials, :n_bins], item["response"])
+        assert torch.equal(batch["spectrogram"][row, :, :n_bins], item["spectrogram"])
+        assert not batch["spectrogram"][row, :, n_bins:].any()
+        assert batch["mask"][row].sum() == item["mask"].sum()
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
@@ -249,6 +294,7 @@ def test_a_batch_is_padded_on_the_right() -> None:
     expected = [[[9, 10, NAN], none], [none, none], [[11, 12, NAN], none]]
     assert same(batch["response"][1], torch.tensor(expected))
     assert torch.equal(batch["mask"], ~batch["response"].isnan())
+    assert batch["stimulus_mask"].int().tolist() == [[1, 1, 1], [1, 1, 0]]
     part = population.select(cells={"cell_id": ["x", "y"]})
     with pytest.raises(CorpusError, match=r"\[\(2, 1\), \(3, 1\)\]"):
         Population.collate([population[0], part[0]])
@@ -268,7 +314,7 @@ def test_workers_read_the_same_items(home: Path) -> None:
         loader = DataLoader(data, batch_size=2, collate_fn=Population.collate, **options)
         for batch, other in zip(loader, expected, strict=True):
             assert batch["stim_id"] == other["stim_id"]
-            for name in ("spectrogram", "response", "mask"):
+            for name in ("spectrogram", "response", "mask", "stimulus_mask"):
                 assert same(batch[name], other[name])
 
 
@@ -282,7 +328,7 @@ def test_workers_read_the_same_items(home: Path) -> None:
         ),
         (DatasetDict(est=RECORDS), STIMULI, "not DatasetDict"),
         (RECORDS.remove_columns("response"), STIMULI, "no column 'response'"),
-        (RECORDS, STIMULI.select([1, 2]), "no spectrogram of stimulus 'a'"),
+        (RECORDS, STIMULI.select([1, 2]), "for 1 of these records' 2 stimuli\n.*lack 'a'"),
         (
             concatenate_datasets([RECORDS, RECORDS.select([1])]),
             STIMULI,

@@ -117,6 +117,41 @@ def test_cells_by_hand() -> None:
     np.testing.assert_array_equal(scaler.scale(np.array([4.0, 0, 7]), "b"), [0, 0, 0])
 
 
+def test_trials_of_unequal_length_are_scaled_one_by_one() -> None:
+    scaler = CellScaler({"a": (0.0, 2.0)})
+    trials = [[1.0, math.nan, 4.0], [2.0]]
+    data = rows(record("a", *trials), record("a", *trials[:1]))
+    for form in (None, "numpy", "torch"):
+        for found in (
+            scaler(data.with_format(form)[0])["response"],
+            scaler(data.with_format(form)[:])["response"][0],
+        ):
+            first, second = found
+            assert "float32" in str(first.dtype)
+            np.testing.assert_array_equal(first, [0.5, math.nan, 2])
+            np.testing.assert_array_equal(second, [1])
+    stream = data.to_iterable_dataset()
+    for found in (
+        data.map(scaler),
+        data.map(scaler, batched=True),
+        Dataset.from_list(list(stream.map(scaler, features=data.features)), data.features),
+        Dataset.from_list(list(stream.map(scaler, batched=True)), data.features),
+    ):
+        assert str(found[0]["response"]) == "[[0.5, nan, 2.0], [1.0]]"
+        assert str(found[1]["response"]) == "[[0.5, nan, 2.0]]"
+
+
+def test_spectrograms_of_any_length_are_scaled() -> None:
+    data = rows(stimulus([0.1, 0.3, 0.1], [0.0, 0.7, 0.0]), stimulus([], []), stimulus([0.2], [1]))
+    scaler = BandScaler.fit(data)
+    assert scaler == BandScaler.fit(data.select([0, 2]))
+    for form in (None, "numpy", "torch"):
+        found = scaler(data.with_format(form)[:])["spectrogram"]
+        assert [tuple(each.shape) for each in found] == [(2, 3), (2, 0), (2, 1)]
+        assert tuple(scaler(data.with_format(form)[1])["spectrogram"].shape) == (2, 0)
+        np.testing.assert_allclose(found[0], [[0, 1, 0], [0, math.log(8) / math.log(11), 0]], 1e-6)
+
+
 def test_missing_and_infinite_values_do_not_count() -> None:
     damaged = [math.nan, 0.2, math.inf, 0.1, None]
     bands = BandScaler.fit(rows(stimulus(damaged), stimulus([math.nan, math.inf])))
@@ -334,6 +369,16 @@ def test_smoothing_is_a_hann_windows_area(window: float, dt: float) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_smoothing_is_not_spoilt_by_what_was_not_recorded() -> None:
+    trials = [[1.0, 2, math.nan, 0, 4, math.inf, 1], [3.0, 1]]
+    found = smooth(trials)
+    weights = hann_weights(21, 10)
+    padded = [[math.nan if x == math.inf else x for x in trials[0]], [3.0, 1, *[math.nan] * 5]]
+    expected = [slow_smooth(trial, weights) for trial in padded]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.isfinite(found).sum() == 7
+
+
 def test_the_kernel_of_21_ms_at_10_ms() -> None:
     side = 0.5 - 5 / 21 - math.sin(2 * math.pi * 5 / 21) / (2 * math.pi)
     spike = smooth([0.0, 0, 0, 1, 0, 0, 0])
@@ -383,7 +428,7 @@ def test_errors_name_what_is_wrong_and_what_to_do() -> None:
         (lambda: cells.scale(np.ones(3), "b-1"), r"'b-1' was not in the fit, of 1 .*\n.*filter"),
         (lambda: cells({"cell_id": "a"}), "without the column 'response'"),
         (lambda: cells({"response": [[1.0]]}), "without the column 'cell_id'"),
-        (lambda: cells(record("a", [1], [1, 2])), "unequal lengths"),
+        (lambda: bands(stimulus([1], [1, 2])), "unequal lengths"),
         (lambda: bands.scale(np.ones((2, 7))), r"its shape is \(2, 7\), the fit had 1 bands"),
         (lambda: bands.scale(np.ones(7)), r"its shape is \(7,\)"),
         (lambda: BandScaler.fit(rows(one, two)), r"number of bands: \[1, 2\]"),

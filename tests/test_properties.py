@@ -23,15 +23,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import builders.records
-from builders import schema
-from builders.cells import id_columns
-from builders.jobs import SessionJobs, places
-from builders.release import Release
-from builders.schema import CELL_ID, matrices, ragged, subset_of, table
+from builders.schema import matrices, ragged, subset_of, table
 from builders.shards import Job, ShardCache
 from tests.archives import SESSION, TILE, Files, h5, header, pack, packed, response, signal
+from tests.toy import EST, RECORDS, STIMULI, VAL, Toy
 
-RECORDS, STIMULI = Features(schema.RECORDS), Features(schema.STIMULI)
 PLACES = count()
 RATES = (100, 1000)
 
@@ -52,23 +48,17 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 class Recording:
     """Spike times of each cell and the rows of the epochs, in the file's order.
 
-    It states its length, which is `beyond` bins more than its epochs reach, or none.
+    What its JSON says of its cells and of its length may be anything.
     """
 
     fs: int
     spikes: dict[str, list[float]]
     epochs: list[tuple[str, float, float]]
-    beyond: int | None
+    chans: list[str] | None = None
+    segments: list[list[int]] | None = None
 
-    @property
-    def n_bins(self) -> int | None:
-        stops = [round(end * self.fs) for _, _, end in self.epochs]
-        return None if self.beyond is None else max(stops, default=0) + self.beyond
-
-    def files(self, channels: list[str] | None = None) -> Files:
-        segments = None if self.n_bins is None else [[0, self.n_bins]]
-        chans = channels or list(self.spikes)
-        head = header("PointProcess", chans=chans, fs=self.fs, segments=segments)
+    def files(self) -> Files:
+        head = header("PointProcess", chans=self.chans, fs=self.fs, segments=self.segments)
         resp = response(self.spikes, epochs=self.epochs)
         stim = signal("stim", h5({"STIM_b.wav": TILE}), header("TiledSignal"))
         return {**resp, f"{SESSION}.resp.json": head, **stim}
@@ -90,7 +80,8 @@ def recordings(draw: st.DrawFn) -> Recording:
         draw(st.sampled_from(RATES)),
         {cell: draw(st.lists(TIMES, max_size=20)) for cell in cells},
         [(name, start, end) for name, (start, end) in epochs],
-        draw(st.none() | st.integers(0, 3)),
+        draw(st.none() | st.lists(st.sampled_from(CELLS), max_size=4)),
+        draw(st.none() | st.integers(0, 3).map(lambda stop: [[0, stop]])),
     )
 
 
@@ -102,15 +93,8 @@ def build(folder: Path, files: Files, cells: list[str]) -> dict[str, bytes]:
 
 
 def build_from(release: Path, cells: list[str], corpus: str) -> dict[str, bytes]:
-    columns = id_columns(cells)
-    columns |= {"site": columns["session"], "area": pa.array(["A1"] * len(cells))}
-    described = pa.table({name: columns[name] for name in CELL_ID})
-    session = SessionJobs(
-        Release(corpus, release, "nowhere"), "recordings", SESSION, places(described), described
-    )
-    job = session.records(RECORDS)
-    shards = ShardCache(corpus, "code")
-    return {Path(path).stem: shards.shard(job, path).read_bytes() for path in job.paths}
+    toy = Toy(release, dict.fromkeys(cells, "A1"), corpus)
+    return {Path(path).stem: toy.shard(path).read_bytes() for path in (EST, VAL)}
 
 
 def rows(content: bytes) -> list[dict[str, Any]]:
@@ -122,7 +106,6 @@ def slow_records(recording: Recording, cells: list[str], subset: str) -> list[di
     """One spike, one trial and one bin at a time, in plain Python numbers."""
     found = []
     per_count = recording.fs // 100
-    n_bins = math.inf if recording.n_bins is None else recording.n_bins
     presented = sorted({name for name, _, _ in recording.epochs if name.startswith("STIM_")})
     for stim in presented:
         if stim.startswith("STIM_00") != (subset == "val"):
@@ -131,13 +114,12 @@ def slow_records(recording: Recording, cells: list[str], subset: str) -> list[di
         bounds = [(start, end) for name, start, end in recording.epochs if name == stim]
         for start, end in sorted(bounds):
             first, stop = round(start * recording.fs), round(end * recording.fs)
-            if not kept or first >= kept[-1][2]:
+            if stop > first and (not kept or first >= kept[-1][2]):
                 kept.append((start, first, stop))
-        for cell in cells:
+        for cell in cells if kept else []:
             if cell not in recording.spikes:
                 continue
             spikes = [math.floor(time * recording.fs) for time in recording.spikes[cell]]
-            spikes = [bin for bin in spikes if bin < n_bins]
             response = []
             for _, first, stop in kept:
                 n_counts = round((stop - first) / per_count)
@@ -151,8 +133,10 @@ def slow_records(recording: Recording, cells: list[str], subset: str) -> list[di
     return found
 
 
-# A trial that is rounded up reaches past the end of its recording, and not into the next cell's.
-ROUNDED_UP = Recording(1000, {CELLS[0]: [], CELLS[1]: [0.001]}, [("STIM_a.wav", 0.0, 0.006)], 0)
+# A trial that is rounded up reaches past the last epoch, and not into the next cell's spikes.
+ROUNDED_UP = Recording(
+    1000, {CELLS[0]: [0.008, 0.011], CELLS[1]: [0.001]}, [("STIM_a.wav", 0.0, 0.006)]
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -195,10 +179,9 @@ def test_no_order_in_the_archive_matters(
         recording.fs,
         dict(data.draw(st.permutations(list(recording.spikes.items())))),
         data.draw(st.permutations(recording.epochs)),
-        recording.beyond,
+        data.draw(st.permutations(listed)),
     )
-    files = shuffled.files(data.draw(st.permutations(listed)))
-    files = dict(data.draw(st.permutations(list(files.items()))))
+    files = dict(data.draw(st.permutations(list(shuffled.files().items()))))
     assert build(scratch, files, listed) == build(scratch, recording.files(), listed)
 
 
@@ -269,7 +252,7 @@ def as_table(records: list[dict[str, Any]]) -> pa.Table:
 
 def through_the_cache(tables: Callable[[], Iterator[pa.Table]], features: Features) -> bytes:
     corpus = f"ragged{next(PLACES)}"
-    job = Job("ragged", ("x.parquet",), features, list, str, lambda: {"x.parquet": tables()})
+    job = Job("ragged", ("x.parquet",), features, list, str, lambda _: {"x.parquet": tables()})
     return ShardCache(corpus, "code").shard(job, "x.parquet").read_bytes()
 
 

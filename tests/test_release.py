@@ -1,11 +1,11 @@
-"""A corpus' raw files: their keys, where archives lie, and which of them holds a session."""
+"""A corpus' raw files: their keys, and where archives lie."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from builders.builder import find_corpus
 from builders.errors import CorpusError
-from builders.nems import Signal, read_signals
+from builders.nems import read_signals
 from builders.release import (
     FINGERPRINT,
     Archive,
@@ -26,12 +26,10 @@ from builders.release import (
     home,
     replace_file,
 )
-from builders.sessions import candidates, read_session
 from builders.zenodo import ZenodoRelease
 
 from .archives import (
     LAYOUTS,
-    SESSION,
     pack,
     pack_in_zip,
     packed,
@@ -370,7 +368,7 @@ def read_from_zip(content: bytes, folder: Path) -> str:
     write(folder / "recordings.zip", content)
     (archive,) = release().archives("recordings")
     with pytest.raises(CorpusError) as caught:
-        read_signals(archive)
+        read_signals(archive, ["resp"])
     return str(caught.value)
 
 
@@ -391,143 +389,7 @@ def test_a_zip_that_python_cannot_read_is_refused(folder: Path) -> None:
     assert str(archive.path) in read_from_zip(bytes(content), folder)
 
 
-# Which archive holds a session
-
-
-def hold(folder: Path, sessions: Mapping[str, str], layout: Layout = pack) -> None:
-    """Put archives of these names into the release, each with a session and a spike in it."""
-    for name, session in sessions.items():
-        layout(folder, response({f"{session}-001-1": [0.01]}), name)
-
-
-def guessed(session: str, *listed: str) -> list[str]:
-    """Names of the candidates for a session, if the cell list knows these."""
-    archives = release().archives("recordings")
-    return [each.name for each in candidates(archives, session, {session, *listed})]
-
-
-def found(session: str, *listed: str) -> Signal:
-    """The session's response."""
-    archives = release().archives("recordings")
-    known = {session, *listed}
-    return read_session(archives, session, known, response="resp", data=["resp"])["resp"]
-
-
-def test_the_archives_named_after_a_session_are_its_candidates(folder: Path) -> None:
-    names = ("CLT001a_1.tgz", "CLT001_1.tgz", "CLT001ab_1.tgz", "A1_CLT001a_2.tgz", "CLT001b_1.tgz")
-    hold(folder, dict.fromkeys(names, "CLT001a"))
-    assert guessed("CLT001a") == ["A1_CLT001a_2.tgz", "CLT001a_1.tgz"]
-
-
-def test_else_the_unlisted_archives_that_are_named_most_like_it(folder: Path) -> None:
-    names = ("A1_PRN018b_1.tgz", "CLT018a_1.tgz", "PRN018c_1.tgz", "PRN019a_1.tgz", "PRN020a_1.tgz")
-    hold(folder, dict.fromkeys(names, "PRN018a"))
-    listed = ["PRN018b", "PRN018c", "CLT018a", "PRN019a", "PRN020a"]
-    assert guessed("PRN018a") == ["A1_PRN018b_1.tgz", "PRN018c_1.tgz"]
-    assert guessed("PRN018a", *listed[:2]) == ["PRN019a_1.tgz"]
-    assert guessed("PRN018a", *listed) == []
-
-
-def test_candidates_are_judged_by_name_alone(folder: Path) -> None:
-    write(folder / "recordings" / "CLT001a_1.tgz", b"garbage")
-    assert guessed("CLT001a") == ["CLT001a_1.tgz"]
-
-
-def test_a_session_is_read_from_the_archive_of_its_name_and_no_other_is_opened(
-    folder: Path,
-) -> None:
-    write(folder / "recordings" / "CLT000a_1.tgz", b"garbage")
-    hold(folder, {"CLT001a_1.tgz": "CLT001a", "PRN001a_1.tgz": "CLT001a"})
-    assert found("CLT001a").archive.name == "CLT001a_1.tgz"
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_swapped_names_give_the_right_data_and_are_remembered(folder: Path, layout: Layout) -> None:
-    true = {"PRN015a_1.tgz": "PRN015b", "PRN015b_1.tgz": "PRN015a", "PRN016a_1.tgz": "PRN016a"}
-    hold(folder, true, layout)
-    listed = true.values()
-    for name, session in true.items():
-        first_guess = f"{session}_1.tgz"
-        assert guessed(session, *listed) == [first_guess]
-        for _ in range(2):
-            response = found(session, *listed)
-            assert response.archive.name == name
-            assert {cell: at.tolist() for cell, at in response.spike_times()} == {
-                f"{session}-001-1": [0.01]
-            }
-            assert guessed(session, *listed) == list(dict.fromkeys([first_guess, name]))
-
-
-def test_an_archive_is_its_candidate_once(folder: Path) -> None:
-    hold(folder, {"PRN015b_1.tgz": "PRN015a"})
-    found("PRN015a", "PRN015b")  # not guessed, since another session has its name
-    assert guessed("PRN015a") == ["PRN015b_1.tgz"]  # guessed and remembered
-
-
-def test_what_is_remembered_of_one_release_is_not_told_of_another(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = {"PRN015a_1.tgz": "PRN015b", "PRN015b_1.tgz": "PRN015a"}
-    for each in (folder, tmp_path / "other"):
-        hold(each, names)
-    found("PRN015a", "PRN015b")
-    monkeypatch.setenv("TOY_DATA", str(tmp_path / "other"))
-    assert guessed("PRN015a", "PRN015b") == ["PRN015a_1.tgz"]
-
-
-def test_a_session_that_no_archive_holds(folder: Path) -> None:
-    hold(folder, {"CLT001a_1.tgz": "CLT002a", "CLT001b_1.tgz": "CLT001b"})
-    with pytest.raises(CorpusError, match=r"no archive holds session CLT001a\n") as caught:
-        found("CLT001a", "CLT001b")
-    assert str(folder / "recordings") in str(caught.value)
-    assert "none of 2 archives" in str(caught.value)
-
-
-def test_a_session_without_any_archive() -> None:
-    with pytest.raises(CorpusError, match=r"no archive holds session CLT001a\n"):
-        read_session([], "CLT001a", {"CLT001a"}, response="resp", data=["resp"])
-
-
-def test_a_session_is_the_first_part_of_a_cell_id_and_no_less(folder: Path) -> None:
-    hold(folder, {"CLT001_1.tgz": "CLT001a"})
-    with pytest.raises(CorpusError, match=r"no archive holds session CLT001\n"):
-        found("CLT001")
-
-
-@pytest.mark.parametrize("name", ["CLT001a_1.tgz", "CLT002a_1.tgz"])
-def test_a_damaged_archive_that_may_hold_the_session_is_named(folder: Path, name: str) -> None:
-    path = write(folder / "recordings" / name, b"garbage")
-    with pytest.raises(CorpusError) as caught:
-        found("CLT001a", "CLT002a")
-    assert f"{path}: " in str(caught.value)
-
-
-def test_an_archive_without_a_response_is_named(folder: Path) -> None:
-    files = {name: each for name, each in recording().items() if ".resp." not in name}
-    archive = pack(folder, files)
-    listed = {SESSION}
-    for data in (["resp"], ["stim"]):
-        with pytest.raises(CorpusError, match=r"no signal 'resp'") as caught:
-            read_session([archive], SESSION, listed, response="resp", data=data)
-        assert f"{archive}: *.resp" in str(caught.value)
-
-
 # What is the user's, and what is ours
-
-
-def snapshot(folder: Path) -> Iterator[tuple[Path, int, bytes]]:
-    for path in sorted([folder, *folder.rglob("*")]):
-        yield path, path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b""
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_nothing_is_written_into_the_release(folder: Path, layout: Layout) -> None:
-    hold(folder, {"PRN015a_1.tgz": "PRN015b", "PRN015b_1.tgz": "PRN015a"}, layout)
-    before = list(snapshot(folder))
-    for _ in range(2):
-        archive = found("PRN015a", "PRN015b").archive
-        archive.confirm(archive.keys(), archive.fingerprints())
-    assert list(snapshot(folder)) == before
 
 
 def test_home_is_where_the_environment_says(tmp_path: Path) -> None:

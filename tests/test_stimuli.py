@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from builders.errors import CorpusError
-from builders.stimuli import JoinedRecords, align_waveform, with_stimuli
+from builders.stimuli import STREAMED_AT_ONCE, JoinedRecords, align_waveform, with_stimuli
+from tests import unequal
 
 CONFIGS = {"wingert2026": "CLT027c", "nat4": "A1"}
 
@@ -175,12 +176,82 @@ def test_stimuli_may_be_filtered_and_in_any_format() -> None:
     assert keys(with_stimuli(RECORDS, both)) == KEYS
 
 
+def plain(matrix: Any) -> list[list[float]]:
+    """A matrix of any format as lists; trials may differ in length."""
+    if isinstance(matrix, pa.ChunkedArray):
+        (matrix,) = matrix.to_pylist()
+    return [[float(value) for value in row] for row in matrix]
+
+
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_missing_stimulus_is_named(streaming: bool) -> None:
-    records = RECORDS.to_iterable_dataset() if streaming else RECORDS
-    joined = with_stimuli(records, STIMULI.select([0, 2]))
-    with pytest.raises(CorpusError, match="no spectrogram of stimulus 'b'"):
-        list(joined)
+@pytest.mark.parametrize("form", [None, "arrow", "numpy", "torch"])
+def test_both_come_as_stored_where_they_differ_in_length(form: str | None, streaming: bool) -> None:
+    records: Any = unequal.records()
+    records = records.to_iterable_dataset(num_shards=2) if streaming else records
+    rows = list(with_stimuli(records.with_format(form), unequal.stimuli()))
+    assert len(rows) == len(unequal.RESPONSES)
+    for row, ((stim_id, _), response) in zip(rows, unequal.RESPONSES.items(), strict=True):
+        assert plain(row["spectrogram"]) == unequal.SPECTROGRAMS[stim_id]
+        assert str(plain(row["response"])) == str([[float(v) for v in trial] for trial in response])
+
+
+LACKING = STIMULI.select([0, 2])
+
+
+@pytest.mark.parametrize(
+    ("records", "count"),
+    [
+        (RECORDS, "1 of these records' 3 stimuli"),
+        (RECORDS.with_format("torch"), "1 of these records' 3 stimuli"),
+        (RECORDS.shuffle(seed=0), "1 of these records' 3 stimuli"),
+        (RECORDS.select([3, 3]), "1 of these records' 1 stimuli"),
+        (RECORDS.shard(2, 1, contiguous=False), "1 of these records' 2 stimuli"),
+    ],
+)
+def test_a_missing_spectrogram_is_known_when_joining(records: Dataset, count: str) -> None:
+    with pytest.raises(
+        CorpusError, match=f"no spectrogram for {count}\n.*the 2 stimuli given lack 'b'"
+    ):
+        with_stimuli(records, LACKING)
+
+
+def test_a_missing_spectrogram_that_no_record_needs_is_no_error() -> None:
+    assert keys(with_stimuli(RECORDS.select(range(3)), LACKING)) == KEYS[:3]
+    others = RECORDS.filter(lambda stim_id: stim_id != "b", input_columns="stim_id")
+    assert keys(with_stimuli(others.shuffle(seed=1), LACKING)) != []
+
+
+def test_a_missing_spectrogram_of_a_stream_is_known_when_it_comes_up() -> None:
+    rows = [0] * STREAMED_AT_ONCE + [1, 2, 3]
+    joined = iter(with_stimuli(RECORDS.select(rows).to_iterable_dataset(), LACKING))
+    assert keys([next(joined) for _ in range(STREAMED_AT_ONCE)]) == KEYS[:1] * STREAMED_AT_ONCE
+    with pytest.raises(CorpusError, match="no spectrogram for 1 of these records' 2 stimuli"):
+        next(joined)
+
+
+def test_of_many_missing_spectrograms_three_are_named() -> None:
+    with pytest.raises(CorpusError) as error:
+        with_stimuli(unequal.records(), unequal.stimuli("shorter", "none", "equal", "longer"))
+    assert "no spectrogram for 4 of these records' 6 stimuli\n" in str(error.value)
+    assert "the 2 stimuli given lack 'longer', 'shorter', 'none', ...\n" in str(error.value)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("form", [None, "arrow", "numpy", "torch"])
+@pytest.mark.parametrize("splits", [False, True])
+def test_the_error_says_how_to_leave_records_without_a_spectrogram_out(
+    form: str | None, streaming: bool, splits: bool
+) -> None:
+    stimuli = DatasetDict(est=STIMULI.select([0]), val=STIMULI.select([2])) if splits else LACKING
+    records: Any = RECORDS.to_iterable_dataset() if streaming else RECORDS
+    records = records.with_format(form)
+    with pytest.raises(CorpusError) as error:
+        list(with_stimuli(records, stimuli))
+    lines = str(error.value).splitlines()
+    known, filtered = lines[-2:]
+    names = {"records": records, "stimuli": stimuli}
+    exec(f"{known.strip()}\n{filtered.strip()}", names)
+    assert keys(with_stimuli(names["records"], stimuli)) == KEYS[:3]
 
 
 @pytest.mark.parametrize(
@@ -230,6 +301,16 @@ def test_a_sound_is_placed_in_its_window() -> None:
     assert not window[:882].any()
     assert np.array_equal(window[882:1882], sound.astype(np.float32))
     assert not window[1882:].any()
+
+
+@pytest.mark.parametrize(("shorter", "longer"), [(4, 5), (0, 3), (1, 9)])
+def test_the_window_of_a_longer_response_or_spectrogram_begins_alike(
+    shorter: int, longer: int
+) -> None:
+    sound = np.random.default_rng(0).uniform(-1, 1, 2000)
+    short, long = (align_waveform(sound, 7, n_bins) for n_bins in (shorter, longer))
+    assert np.array_equal(long[: len(short)], short)
+    assert len(long) == longer * 441
 
 
 @given(

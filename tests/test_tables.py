@@ -221,6 +221,14 @@ def test_a_list_without_rows(write: Callable[..., Path]) -> None:
     assert found.table.schema.field("mwf").type == pa.list_(pa.float32())
 
 
+@pytest.mark.parametrize("rest", ['"1', '"', '1,"\n\n', '1,"""'])
+def test_a_text_that_is_not_closed_is_refused(write: Callable[..., Path], rest: str) -> None:
+    for layer in ("13", '1"3'):
+        path = write(f"{HEADER},odd", ONE.replace(",13,", f",{layer},") + f",{rest}")
+        with pytest.raises(CorpusError, match="a quotation mark is not closed"):
+            cells(path)
+
+
 # -- All columns, as texts -------------------------------------------------------------------------
 
 
@@ -302,6 +310,9 @@ PIECES = [
 @example([(PLAIN.index(b"13"), 2, b'"ab"cd')])
 @example([(PLAIN.index(b"13"), 2, b'a"b"')])
 @example([(PLAIN.index(b"[1."), 7, b"NA")])
+@example([(len(PLAIN) - 2, 0, b'"')])
+@example([(len(PLAIN) - 2, 1, b'""')])
+@example([(len(PLAIN) - 2, 0, b'"1""'), (PLAIN.index(b"13") + 1, 0, b'"')])
 @given(
     st.lists(
         st.tuples(

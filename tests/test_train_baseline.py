@@ -23,11 +23,13 @@ from scripts.train_baseline import (
     LinearNonlinear,
     StreamedPopulation,
     fit,
+    items_of,
     load,
     main,
     recovery,
     score,
 )
+from tests import unequal
 from wingert2026.synthetic import BANDS, archives, write_archive
 from wingert2026.synthetic_cells import write_cell_list
 
@@ -136,6 +138,71 @@ def test_streamed_items_are_those_of_the_population(home: Path) -> None:
         assert torch.equal(
             merged[expected["stim_id"]].nan_to_num(-1), expected["response"].nan_to_num(-1)
         )
+
+
+class Loudness(torch.nn.Module):
+    """Spikes per bin, the same for all of N cells: the sum of the bands."""
+
+    def __init__(self, n_cells: int) -> None:
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.ones(n_cells))
+
+    def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
+        return self.weights[:, None] * spectrogram.sum(1, keepdim=True)
+
+
+def unequal_items(streaming: bool) -> Any:
+    """Of records whose responses and spectrograms differ in length, one without a spectrogram."""
+    records: Any = unequal.records()
+    records = records.to_iterable_dataset() if streaming else records
+    return items_of(records, unequal.stimuli("one more"), ["x", "y"])
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_items_of_unequal_length(streaming: bool) -> None:
+    expected = Population(unequal.records("one more"), unequal.stimuli())
+    items = unequal_items(streaming)
+    assert items.cells["cell_id"].to_pylist() == ["x", "y"]
+    for item, other in zip(items, expected, strict=True):
+        assert item.keys() == other.keys()
+        assert item["stim_id"] == other["stim_id"]
+        for name in set(item) - {"stim_id"}:
+            assert torch.equal(item[name].nan_to_num(-1), other[name].nan_to_num(-1)), name
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_loss_and_scores_count_the_bins_that_stimulus_and_response_have(streaming: bool) -> None:
+    items, scaler = unequal_items(streaming), BandScaler((0.0,) * 2, (1.0,) * 2)
+    pairs: dict[str, list[tuple[float, float, list[float]]]] = {"x": [], "y": []}
+    for (stim_id, cell), trials in unequal.RESPONSES.items():
+        if stim_id == "one more":
+            continue
+        sound = scaler.scale(np.array(unequal.SPECTROGRAMS[stim_id], np.float32)).sum(0)
+        for bin_, rate in enumerate(sound):
+            counts = [t[bin_] for t in trials if len(t) > bin_ and np.isfinite(t[bin_])]
+            if counts:
+                pairs[cell].append((rate, float(np.mean(counts)), counts))
+    found = score(Loudness(2), items, ["x", "y"], scaler)["correlation"]
+    for cell, value in zip(pairs, found, strict=True):
+        rates, means, _ = zip(*pairs[cell], strict=True)
+        assert value == pytest.approx(np.corrcoef(rates, means)[0, 1], rel=1e-5)
+    of_bins = [
+        rate - count * np.log(rate + 1e-8)
+        for of_cell in pairs.values()
+        for rate, _, counts in of_cell
+        for count in counts
+    ]
+    (loss,) = fit(Loudness(2), items, scaler, 1, learning_rate=1e-9)
+    assert loss == pytest.approx(np.mean(of_bins), rel=1e-5)
+
+
+def test_a_batch_in_which_nothing_counts_leaves_the_model_as_it_was() -> None:
+    items: Any = Population(unequal.records(), unequal.stimuli()).select(
+        stimuli={"stim_id": "none"}
+    )
+    model = Loudness(1)
+    assert fit(model, items, BandScaler((0.0,) * 2, (1.0,) * 2), 2) == [0, 0]
+    assert model.weights.tolist() == [1]
 
 
 def test_all_of_nat4(home: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 from builders.errors import CorpusError
 from builders.stimuli import with_stimuli
 from builders.training import collate
+from tests import unequal
 
 CONFIGS = {"wingert2026": "CLT027c", "nat4": "A1"}
 
 Rows = list[dict[str, Any]]
+
+NAN, INF = unequal.NAN, unequal.INF
 
 
 def test_a_batch_is_padded_on_the_right() -> None:
@@ -35,13 +39,47 @@ def test_a_batch_is_padded_on_the_right() -> None:
             {"cell_id": "y", "spectrogram": [[7, 8], [9, 10]], "response": [[6]]},
         ]
     )
-    assert list(batch) == ["cell_id", "spectrogram", "response", "mask"]
+    assert list(batch) == ["cell_id", "spectrogram", "response", "mask", "stimulus_mask"]
     assert batch["cell_id"] == ["x", "y"]
     assert batch["spectrogram"].tolist() == [[[1, 2, 3], [4, 5, 6]], [[7, 8, 0], [9, 10, 0]]]
     assert batch["response"].tolist() == [[[1, 2, 3], [4, 5, 0]], [[6, 0, 0], [0, 0, 0]]]
     assert batch["mask"].int().tolist() == [[[1, 1, 1], [1, 1, 0]], [[1, 0, 0], [0, 0, 0]]]
-    types = [batch[name].dtype for name in ("spectrogram", "response", "mask")]
-    assert types == [torch.float32, torch.float32, torch.bool]
+    assert batch["stimulus_mask"].int().tolist() == [[1, 1, 1], [1, 1, 0]]
+    types = [batch[name].dtype for name in list(batch)[1:]]
+    assert types == [torch.float32, torch.float32, torch.bool, torch.bool]
+
+
+def test_a_response_and_its_spectrogram_may_differ_in_length() -> None:
+    batch = collate(
+        [
+            {"spectrogram": [[1, 2, 3, 4]], "response": [[1, 2], [3]]},
+            {"spectrogram": [[5]], "response": [[4, 5, 6]]},
+            {"spectrogram": [[]], "response": [[7]]},
+        ]
+    )
+    assert batch["spectrogram"].tolist() == [[[1, 2, 3, 4]], [[5, 0, 0, 0]], [[0, 0, 0, 0]]]
+    assert batch["response"][:, 0].tolist() == [[1, 2, 0, 0], [4, 5, 6, 0], [7, 0, 0, 0]]
+    assert batch["mask"][:, 0].int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 0]]
+    assert batch["stimulus_mask"].int().tolist() == [[1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]]
+    counted = batch["mask"] & batch["stimulus_mask"][:, None]
+    assert counted.int().tolist() == [
+        [[1, 1, 0, 0], [1, 0, 0, 0]],
+        [[1, 0, 0, 0], [0, 0, 0, 0]],
+        [[0, 0, 0, 0], [0, 0, 0, 0]],
+    ]
+
+
+def test_bins_that_were_not_recorded_are_false_in_the_mask() -> None:
+    """And zero in the response, so that a masked loss and its gradient are finite."""
+    batch = collate([{"response": [[1, NAN, 3], [INF, 5]]}, {"response": [[NAN]]}])
+    assert batch["response"].tolist() == [[[1, 0, 3], [0, 5, 0]], [[0, 0, 0], [0, 0, 0]]]
+    assert batch["mask"].int().tolist() == [[[1, 0, 1], [0, 1, 0]], [[0, 0, 0], [0, 0, 0]]]
+
+
+def test_collate_leaves_what_it_is_given_as_it_is() -> None:
+    response = np.array([[1, NAN]], np.float32)
+    collate([{"response": response}])
+    assert np.isnan(response[0, 1])
 
 
 def test_records_without_spectrograms_make_a_batch_without() -> None:
@@ -79,10 +117,18 @@ def slow(rows: Rows) -> dict[str, Any]:
                 spectrogram[record, band, bin_] = value
         for trial, values in enumerate(row["response"]):
             for bin_, value in enumerate(values):
-                response[record, trial, bin_] = value
-                mask[record, trial, bin_] = True
-    ids = [row["stim_id"] for row in rows]
-    return {"stim_id": ids, "spectrogram": spectrogram, "response": response, "mask": mask}
+                if math.isfinite(value):
+                    response[record, trial, bin_] = value
+                    mask[record, trial, bin_] = True
+    return {
+        **{name: [row[name] for row in rows] for name in rows[0] if name in ("stim_id", "cell_id")},
+        "spectrogram": spectrogram,
+        "response": response,
+        "mask": mask,
+        "stimulus_mask": torch.tensor(
+            [[bin_ < len(row["spectrogram"][0]) for bin_ in range(n_bins)] for row in rows]
+        ),
+    }
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -100,12 +146,13 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def some_rows(draw: st.DrawFn) -> Rows:
     """One to five records of two bands, whose trials differ in number and length, or do not."""
     values = st.floats(-4, 4, width=32)
+    counts = st.one_of(values, st.just(NAN), st.just(INF))
     is_ragged = draw(st.booleans())
     rows = []
     for index in range(draw(st.integers(1, 5))):
-        n_bins = draw(st.integers(1, 4)) if is_ragged else 3
-        lengths = st.integers(n_bins - 1, n_bins) if is_ragged else st.just(3)
-        trial = lengths.flatmap(lambda size: st.lists(values, min_size=size, max_size=size))
+        n_bins = draw(st.integers(0, 4)) if is_ragged else 3
+        lengths = st.integers(1, 4) if is_ragged else st.just(3)
+        trial = lengths.flatmap(lambda size: st.lists(counts, min_size=size, max_size=size))
         band = st.lists(values, min_size=n_bins, max_size=n_bins)
         rows.append(
             {
@@ -197,6 +244,29 @@ def test_what_makes_no_batch_is_refused(batch: Any, message: str) -> None:
         collate(batch)
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("form", [None, "arrow", "numpy", "torch"])
+def test_unequal_lengths_in_every_format(form: str | None, streaming: bool) -> None:
+    rows = [
+        {
+            "stim_id": stim_id,
+            "cell_id": cell_id,
+            "spectrogram": unequal.SPECTROGRAMS[stim_id],
+            "response": response,
+        }
+        for (stim_id, cell_id), response in unequal.RESPONSES.items()
+    ]
+    records: Any = unequal.records()
+    records = records.to_iterable_dataset(num_shards=2) if streaming else records
+    joined = with_stimuli(records.with_format(form), unequal.stimuli())
+    for size in (1, 2, len(rows)):
+        found = batches(joined, batch_size=size)
+        expected = [slow(rows[start : start + size]) for start in range(0, len(rows), size)]
+        assert all(map(same, found, expected))
+        assert len(found) == len(expected)
+    assert found[0]["spectrogram"].shape == (9, 2, 6)
+
+
 def batches(data: Any, **options: Any) -> list[dict[str, Any]]:
     options = {"batch_size": 16, **options}
     return list(DataLoader(data, collate_fn=collate, **options))
@@ -214,7 +284,7 @@ def test_mapped_and_streamed_training_have_the_same_batches(
     expected = batches(with_stimuli(mapped.with_format("arrow"), stimuli))
     n_records = {"wingert2026": {"est": 180, "val": 40}, "nat4": {"est": 1598, "val": 228}}
     assert sum(len(batch["stim_id"]) for batch in expected) == n_records[corpus][subset]
-    assert expected[0].keys() == {*mapped.features, "spectrogram", "mask"}
+    assert expected[0].keys() == {*mapped.features, "spectrogram", "mask", "stimulus_mask"}
     found = batches(with_stimuli(streamed.with_format("arrow"), stimuli))
     assert all(map(same, found, expected))
     assert len(found) == len(expected)

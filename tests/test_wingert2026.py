@@ -19,10 +19,8 @@ from datasets import DatasetDict, load_dataset
 
 from builders.errors import CorpusError
 from builders.notes import Note
-from builders.reference import members
-from builders.release import Archive
 from tests import releases
-from tests.releases import change_h5, change_member, copy_release, no_shard, rewrite
+from tests.releases import change_h5, change_member, copy_release, no_shard, read_member, rewrite
 from wingert2026 import Wingert2026
 from wingert2026.builder import cell_list
 
@@ -152,7 +150,7 @@ def test_a_site_may_hold_cells_of_two_areas(home: Path) -> None:
 
 def test_silent_cells_have_records_full_of_zeros(home: Path, mini_release: Path) -> None:
     archive = archive_of(mini_release, "CLT028c")
-    with h5py.File(io.BytesIO(members(Archive(archive.name, archive))["resp.h5"])) as h5:
+    with h5py.File(io.BytesIO(read_member(archive, ".resp.h5"))) as h5:
         silent = [cell for cell in h5 if h5[cell].shape == (0,)]
     records = load("CLT028c", "val").filter(lambda row: row["cell_id"] in silent)
     assert len(records) == 6 * len(silent) > 0

@@ -15,10 +15,10 @@ import pytest
 from datasets import load_dataset
 from typer.testing import CliRunner
 
-from builders import download
+from builders import web
 from builders.builder import find_corpus
 from builders.cli import app
-from builders.errors import CorpusError
+from builders.errors import CorpusError, CorpusWarning
 from builders.release import Archive
 from builders.zenodo import ZenodoRelease
 from builders.zips import read_index
@@ -26,7 +26,7 @@ from nat4.builder import Nat4
 from wingert2026.builder import Wingert2026
 
 from .conftest import REPOSITORY, run_python
-from .zenodo import Fault, ZenodoServer
+from .zenodo import REFERENCE, Fault, ZenodoServer
 
 RECORDINGS, CELLS = "recordings.zip", "cell_list.csv"
 SITE = "CLT027c"
@@ -72,9 +72,8 @@ def server(
         monkeypatch.delenv(f"{name.upper()}_DATA")
     # The pinned sums are those of the real release.
     monkeypatch.setattr(Wingert2026, "published", dict.fromkeys(Wingert2026.published, ""))
-    monkeypatch.setattr(download, "BACKOFF", 0.01)
-    monkeypatch.setattr(download, "TIMEOUT", (5, 2))
-    download._session.cache_clear()
+    monkeypatch.setattr(web, "BACKOFF", 0.01)
+    monkeypatch.setattr(web, "TIMEOUT", (5, 2))
     with ZenodoServer(records=published) as running:
         monkeypatch.setenv("ZENODO_ENDPOINT", running.url)
         monkeypatch.delenv("BUILDERS_OFFLINE", raising=False)
@@ -136,7 +135,8 @@ def test_one_site_fetches_its_archive(
         (mini_release / CELLS).stat().st_size + len(of_site) + directory + MEGABYTE
     )
     assert server.sent(RECORDINGS) <= len(of_site) + directory + 200
-    assert len([each for each in server.log if each.key == RECORDINGS]) == 2
+    asked = [(each.key, each.status) for each in server.log]
+    assert sorted(asked) == [("", 200), (CELLS, 200), (RECORDINGS, 206), (RECORDINGS, 206)]
     assert visible() == sorted([archive().name, CELLS])
     server.clear()
     again = load_dataset("./wingert2026", SITE)
@@ -159,6 +159,31 @@ def test_cells_fetch_the_list_alone(server: ZenodoServer, mini_release: Path) ->
 def test_a_stream_starts_after_the_first_archive(server: ZenodoServer) -> None:
     next(iter(load_dataset("./wingert2026", "A1", split="est", streaming=True)))
     assert len([name for name in visible() if name.endswith(".tgz")]) == 1
+
+
+def test_a_stream_of_an_area_makes_one_request_for_each_archive(server: ZenodoServer) -> None:
+    sites = {
+        row["site"] for row in load_dataset("./wingert2026", "A1", split="val", streaming=True)
+    }
+    here = list((release().folder / "recordings").glob("*.tgz"))
+    assert len(sites) > 2
+    assert 0 < len(here) <= len(sites)
+    of_zip = [each for each in server.log if each.key == RECORDINGS]
+    assert len(of_zip) == len(here) + 1  # and its directory
+    fetched = sum(path.stat().st_size for path in here)
+    assert server.sent() <= fetched + server.sent(CELLS) + (64 << 10) + MEGABYTE
+    assert {each.status for each in server.log} == {200, 206}
+
+
+def test_nat4_fetches_the_area_that_is_asked_for(
+    server: ZenodoServer, releases: Callable[[str], Path]
+) -> None:
+    assert len(load_dataset("./nat4", "A1", split="est")) > 0
+    assert not [each for each in server.log if each.key.startswith("PEG_NAT4")]
+    assert server.sent(POPULATION) == (releases("nat4") / POPULATION).stat().st_size
+    assert {each.status for each in server.log} == {200, 206}
+    paths = {each.path.partition(str(Nat4.record))[0] for each in server.log if each.key}
+    assert paths == {"/records/"}
 
 
 def test_shards_built_anew_need_no_request(server: ZenodoServer) -> None:
@@ -299,9 +324,11 @@ def test_a_record_that_is_another_release(
 def test_a_server_without_ranges_sends_the_whole_zip(
     server: ZenodoServer, mini_release: Path
 ) -> None:
-    server.fail(RECORDINGS, Fault(whole=True), forever=True)
-    assert content(archive()) == original(archive(), mini_release)
-    assert visible() == [RECORDINGS]
+    server.ranges = ()
+    megabytes = f"{size(server, RECORDINGS) / 1e6:,.1f} MB"
+    with pytest.warns(CorpusWarning, match=f"all of {RECORDINGS} has to be fetched, {megabytes}"):
+        assert len(load_dataset("./wingert2026", SITE)["est"]) > 0
+    assert visible() == [CELLS, RECORDINGS]
     server.clear()
     assert content(archive("CLT028c")) == original(archive("CLT028c"), mini_release)
     assert server.log == []
@@ -310,7 +337,26 @@ def test_a_server_without_ranges_sends_the_whole_zip(
 def test_a_server_that_has_forgotten_ranges(server: ZenodoServer, mini_release: Path) -> None:
     of_site = archive()
     server.fail(RECORDINGS, Fault(whole=True), forever=True)
-    assert content(of_site) == original(of_site, mini_release)
+    with pytest.warns(CorpusWarning, match=RECORDINGS):
+        assert content(of_site) == original(of_site, mini_release)
+
+
+def test_who_is_blocked_is_told_so_by_a_load(server: ZenodoServer) -> None:
+    server.refuses = {"/": 403}
+    refused(lambda: load_dataset("./wingert2026", SITE), "403", REFERENCE, "ZENODO_TOKEN")
+    assert len(server.log) < 5
+    server.refuses = {"/records/": 403}
+    with pytest.warns(CorpusWarning, match="403 Forbidden.*; it sends the whole file"):
+        assert len(load_dataset("./wingert2026", SITE)["est"]) > 0
+
+
+def test_a_guest_who_may_not_loads_with_a_token(
+    server: ZenodoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.limit, server.token_limit, server.token = 0, 100, "secret"
+    monkeypatch.setenv("ZENODO_TOKEN", "secret")
+    assert len(load_dataset("./wingert2026", SITE)["est"]) > 0
+    assert {each.status for each in server.log} == {200, 206}
 
 
 def test_a_member_with_a_bad_checksum(
@@ -336,7 +382,7 @@ def test_a_zip_that_changes_between_two_ranges(
     start, stop = read_index(outer).spans[f"recordings/{of_site.name}"]
     other[(start + stop) // 2] ^= 1
     server.replace(RECORDINGS, bytes(other))
-    refused(lambda: content(of_site), "it changed on the server", RECORDINGS)
+    refused(lambda: content(of_site), "arrived damaged", RECORDINGS, of_site.name)
     assert visible() == []
     server.replace(RECORDINGS, outer)
     assert content(archive()) == original(of_site, mini_release)
@@ -361,7 +407,7 @@ def test_no_room(server: ZenodoServer) -> None:
         """
         import resource
         from nat4.builder import Nat4
-        from builders.errors import CorpusError
+        from builders.errors import CorpusError, CorpusWarning
         release = Nat4.release()
         release.files()
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
@@ -398,7 +444,7 @@ def test_a_download_that_is_killed_goes_on(
     killed = child(FETCH)
     server.wait_for_sent(POPULATION, half)
     part = Nat4.release().folder / f".{POPULATION}.part"
-    while not part.exists() or part.stat().st_size < min(half, download.BLOCK) // 2:
+    while not part.exists() or part.stat().st_size < min(half, web.BLOCK) // 2:
         assert killed.poll() is None
     killed.send_signal(signal.SIGKILL)
     killed.wait()
@@ -408,6 +454,25 @@ def test_a_download_that_is_killed_goes_on(
     assert run_python(FETCH).strip() == str(Nat4.release().folder / POPULATION)
     assert (Nat4.release().folder / POPULATION).read_bytes() == wanted
     assert server.sent(POPULATION) == len(wanted) - had
+
+
+def test_a_load_that_is_killed_goes_on(server: ZenodoServer, mini_release: Path) -> None:
+    of_site = archive()
+    half = of_site.size // 2
+    server.fail(RECORDINGS, Fault(stall=half))
+    server.clear()
+    load = f'from datasets import load_dataset; print(load_dataset("./wingert2026", "{SITE}"))'
+    killed = child(load)
+    part = of_site.path.with_name(f".{of_site.name}.part")
+    while not part.exists() or part.stat().st_size < half:
+        assert killed.poll() is None
+    killed.kill()
+    killed.wait()
+    assert visible() == [CELLS]
+    server.clear()
+    assert "est: Dataset" in run_python(load)
+    assert server.sent(RECORDINGS) == of_site.size - half
+    assert original(of_site, mini_release) == of_site.path.read_bytes()
 
 
 def test_two_processes_download_a_file_once(server: ZenodoServer) -> None:
@@ -507,8 +572,7 @@ def test_offline(server: ZenodoServer, monkeypatch: pytest.MonkeyPatch, variable
 
 
 def test_nobody_answers(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "BACKOFF", 0.01)
-    download._session.cache_clear()
+    monkeypatch.setattr(web, "BACKOFF", 0.01)
     monkeypatch.delenv("WINGERT2026_DATA")
     monkeypatch.delenv("BUILDERS_OFFLINE", raising=False)
     with ExitStack() as stack:
@@ -546,9 +610,9 @@ def test_a_wrong_file_put_there_by_hand(server: ZenodoServer) -> None:
 # -- the command line ------------------------------------------------------------------------------
 
 
-def builders(*arguments: str) -> str:
+def builders(*arguments: str, answer: str = "") -> str:
     """What the command prints, after its exit code."""
-    done = CliRunner().invoke(app, arguments)
+    done = CliRunner().invoke(app, arguments, input=answer)
     assert done.exception is None or isinstance(done.exception, CorpusError | SystemExit)
     return f"{done.exit_code}\n{done.output}{done.exception or ''}"
 
@@ -596,6 +660,35 @@ def test_fetch_goes_on_past_what_fails(server: ZenodoServer) -> None:
     assert "1 files not fetched" in shown
     assert f"expected md5 {'0' * 32}" in shown
     assert len(list((nat4().folder / "A1_single_sites").glob("*.tgz"))) == 1
+
+
+def test_fetch_asks_before_it_fetches_a_whole_zip(server: ZenodoServer) -> None:
+    server.ranges = ()
+    asks = "all of recordings.zip has to be fetched"
+    planned = builders("fetch", "wingert2026", SITE, "--dry-run", "--yes")
+    assert planned.startswith("0\n")
+    assert asks in planned
+    for answer in ("n\n", ""):
+        shown = builders("fetch", "wingert2026", SITE, answer=answer)
+        assert shown.startswith("1\n")
+        assert asks in shown
+    assert visible() == [CELLS]
+    assert "to fetch in 0 files" in builders("fetch", "wingert2026", SITE, answer="y\n")
+    assert visible() == [CELLS, RECORDINGS]
+    (release().folder / RECORDINGS).unlink()
+    with pytest.warns(CorpusWarning, match=asks):
+        assert builders("fetch", "wingert2026", SITE, "--yes").startswith("0\n")
+    assert visible() == [CELLS, RECORDINGS]
+
+
+def test_fetch_does_not_ask_from_many_threads(server: ZenodoServer) -> None:
+    archive()
+    server.ranges = ()
+    shown = builders("fetch", "wingert2026", SITE)
+    assert shown.startswith("1\n")
+    assert "all of recordings.zip has to be fetched" in shown
+    assert "--yes" in shown
+    assert visible() == [CELLS]
 
 
 def test_fetch_of_a_folder_of_ones_own(

@@ -14,20 +14,27 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, dataclass
 from email.utils import formatdate
 from pathlib import Path
+from urllib.parse import quote
+from urllib.request import Request as Asked
 from urllib.request import urlopen
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.zenodo import HTML, Fault, Request, ZenodoServer
+from tests.zenodo import BLOCKED, HTML, REFERENCE, Fault, Request, ZenodoServer
 
 RECORD = "/api/records/7"
 DATA = bytes(range(256)) * 4096  # 1 MiB: several blocks
+AGENT = "tool/1.2.3 (https://tool.example)"
 LARGE = bytes(64 << 20)  # more than the buffers of two sockets
 
 
 def file_path(key: str = "data.bin", record: int = 7) -> str:
+    return f"/records/{record}/files/{key}"
+
+
+def api_path(key: str = "data.bin", record: int = 7) -> str:
     return f"/api/records/{record}/files/{key}/content"
 
 
@@ -50,7 +57,7 @@ def connect(server: ZenodoServer) -> http.client.HTTPConnection:
 def talk(
     connection: http.client.HTTPConnection, path: str, method: str, headers: dict[str, str]
 ) -> Answer:
-    connection.request(method, path, headers=headers)
+    connection.request(method, path, headers={"User-Agent": AGENT, **headers})
     response = connection.getresponse()
     try:
         return Answer(response.status, response.headers, response.read())
@@ -75,6 +82,7 @@ def server(tmp_path: Path) -> Iterator[ZenodoServer]:
     """DATA as data.bin, from the disk, beside an empty file."""
     (tmp_path / "somewhere").write_bytes(DATA)
     with ZenodoServer({"data.bin": tmp_path / "somewhere", "empty": b""}, 7) as zenodo:
+        zenodo.limit = 1000
         yield zenodo
 
 
@@ -82,6 +90,7 @@ def server(tmp_path: Path) -> Iterator[ZenodoServer]:
 def letters() -> Iterator[ZenodoServer]:
     """A short file from memory."""
     with ZenodoServer({"letters": b"abcdefghij"}, 7) as zenodo:
+        zenodo.limit = 1000
         yield zenodo
 
 
@@ -116,9 +125,11 @@ def test_links_lead_to_files_whatever_their_keys() -> None:
     with ZenodoServer({key: key.encode() for key in keys}, 7) as server:
         files = json.loads(ask(server, RECORD).body)["files"]
         for key, file in zip(keys, files, strict=True):
-            with urlopen(file["links"]["self"], timeout=20) as response:
-                assert response.read() == key.encode()
-        assert [request.key for request in server.log] == ["", *keys]
+            for link in (file["links"]["self"], server.url + file_path(quote(key))):
+                with urlopen(Asked(link, headers={"User-Agent": AGENT}), timeout=20) as response:
+                    assert response.read() == key.encode()
+        assert [request.key for request in server.log[1::2]] == keys
+        assert [request.key for request in server.log[2::2]] == keys
 
 
 def test_records_are_told_apart() -> None:
@@ -159,7 +170,7 @@ def test_a_file_comes_with_its_headers(server: ZenodoServer, tmp_path: Path) -> 
     answer = ask(server)
     assert (answer.status, answer.body) == (200, DATA)
     assert answer.headers["Content-Length"] == "1048576"
-    assert answer.headers["Accept-Ranges"] == "bytes"
+    assert answer.headers.get_all("Accept-Ranges") == ["none", "bytes"]
     assert answer.headers["ETag"] == etag_of(DATA)
     written = (tmp_path / "somewhere").stat().st_mtime
     assert answer.headers["Last-Modified"] == formatdate(written, usegmt=True)
@@ -170,6 +181,7 @@ def test_head_says_what_get_would(server: ZenodoServer) -> None:
         head, get = ask(server, path, "HEAD"), ask(server, path)
         assert (head.status, head.body) == (get.status, b"")
         moving = {"Date", "Last-Modified"} if path == RECORD else {"Date"}
+        moving |= {"Retry-After", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
         assert {k: v for k, v in head.headers.items() if k not in moving} == {
             k: v for k, v in get.headers.items() if k not in moving
         }
@@ -258,6 +270,9 @@ def test_conditions(server: ZenodoServer) -> None:
     for other in ('"other"', f"W/{tag}", ask(server).headers["Last-Modified"]):
         answer = ask(server, Range="bytes=0-9", If_Range=other)
         assert (answer.status, answer.body) == (200, DATA)
+    server.etags = "weak"
+    assert ask(server, Range="bytes=0-9", If_Range=f"W/{tag}").status == 200
+    server.etags = "strong"
     for matching in (tag, "*", f'"other", {tag}'):
         assert ask(server, Range="bytes=0-9", If_Match=matching).status == 206
     answer = ask(server, Range="bytes=0-9", If_Match='"other"')
@@ -301,6 +316,141 @@ def test_other_methods_are_refused(server: ZenodoServer) -> None:
     answer = ask(server, RECORD, "POST")
     assert (answer.status, answer.headers["Connection"]) == (501, "close")
     assert server.log == [Request("POST", RECORD, "", None, 501, len(answer.body))]
+
+
+# ---- what its users report of the real one
+
+
+@pytest.mark.parametrize("path", [RECORD, file_path(), api_path()])
+@pytest.mark.parametrize(
+    "agent",
+    [
+        "",
+        "python-requests/2.32.5",
+        "Python-urllib/3.11",
+        "python-httpx/0.28",
+        "Python/3.11 aiohttp/3.9",
+        "curl/8.5.0",
+        "Wget/1.21",
+    ],
+)
+def test_libraries_are_blocked(server: ZenodoServer, path: str, agent: str) -> None:
+    answer = ask(server, path, User_Agent=agent)
+    assert answer.status == 403
+    assert b"unusual traffic from your network" in answer.body
+    assert REFERENCE.encode() in answer.body
+    assert server.log[0].agent == agent
+
+
+@pytest.mark.parametrize("agent", [AGENT, "Mozilla/5.0 (X11; Linux x86_64)"])
+def test_others_are_not(server: ZenodoServer, agent: str) -> None:
+    assert [ask(server, path, User_Agent=agent).status for path in (RECORD, file_path())] == [
+        200,
+        200,
+    ]
+
+
+def test_the_address_of_the_api_sends_no_ranges(server: ZenodoServer) -> None:
+    for headers in ({}, {"Range": "bytes=5-6"}, {"Range": "bytes=9999999-"}):
+        answer = ask(server, api_path(), **headers)
+        assert (answer.status, answer.body) == (200, DATA)
+        assert answer.headers.get_all("Accept-Ranges") == ["none"]
+        assert "Content-Range" not in answer.headers
+    server.ranges = ("/api/",)
+    assert ask(server, api_path(), Range="bytes=5-6").body == DATA[5:7]
+    assert ask(server, Range="bytes=5-6").status == 200
+
+
+def test_a_limit_is_stated_and_kept(server: ZenodoServer) -> None:
+    server.limit, server.window = 3, 3600.0
+    answers = [ask(server, path, Range="bytes=5-6") for path in (RECORD, file_path(), api_path())]
+    assert [answer.status for answer in answers] == [200, 206, 200]
+    assert [answer.headers["X-RateLimit-Limit"] for answer in answers] == ["3"] * 3
+    assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["2", "1", "0"]
+    left = int(answers[0].headers["X-RateLimit-Reset"]) - time.time()
+    assert 0 < left <= 3600
+    # What says when the limit ends is there even where there is nothing to wait for.
+    assert abs(int(answers[1].headers["Retry-After"]) - left) < 5
+    refused = ask(server)
+    assert (refused.status, json.loads(refused.body)["status"]) == (429, 429)
+    assert abs(int(refused.headers["Retry-After"]) - left) < 5
+    server.limit = 4
+    assert ask(server).status == 429  # the refused one counts
+    server.limit = 6
+    server.states_limit = False
+    answer = ask(server)
+    assert not [name for name in answer.headers if name.startswith(("X-Rate", "Retry"))]
+
+
+def test_a_limit_begins_anew(server: ZenodoServer) -> None:
+    server.limit, server.window = 1, 0.5
+    while ask(server).status != 429:
+        pass
+    time.sleep(0.5)
+    assert ask(server).status == 200
+
+
+def test_a_token_has_its_own_limit(server: ZenodoServer) -> None:
+    server.limit, server.token_limit, server.token = 0, 1, "secret"
+    server.window = 3600.0
+    assert ask(server).status == 429
+    assert ask(server, Authorization="Bearer secret").status == 200
+    assert ask(server, Authorization="Bearer secret").status == 429
+    server.token_limit = 9
+    assert ask(server, Authorization="Bearer other").status == 401
+    assert [each.authorization for each in server.log[:2]] == ["", "Bearer secret"]
+
+
+def test_etags_of_all_kinds(server: ZenodoServer) -> None:
+    tag = etag_of(DATA)
+    server.etags = "weak"
+    assert ask(server).headers["ETag"] == f"W/{tag}"
+    server.etags = "none"
+    answer = ask(server, Range="bytes=5-6")
+    assert (answer.status, "ETag" in answer.headers) == (206, False)
+    server.etags = "two"
+    tags = [ask(server, path).headers["ETag"] for path in (file_path(), api_path())]
+    assert tags[0] == tag != tags[1]
+
+
+def test_files_on_another_host(server: ZenodoServer) -> None:
+    server.redirect = "localhost"
+    for path in (file_path(), api_path()):
+        answer = ask(server, path)
+        assert answer.status == 302
+        start = f"http://localhost:{server.server_port}"
+        assert answer.headers["Location"] == f"{start}/storage{path}"
+        assert ask(server, f"/storage{path}").body == DATA
+    assert ask(server, f"/storage{file_path()}", Range="bytes=5-6").status == 206
+    assert ask(server, f"/storage{api_path()}", Range="bytes=5-6").status == 200
+    assert ask(server, RECORD).status == 200
+
+
+def test_refusals_on_demand(server: ZenodoServer) -> None:
+    server.refuses = {"/records/": 403, "/api/records/7/": 404}
+    answer = ask(server)
+    assert (answer.status, answer.body) == (403, BLOCKED)
+    server.page = b"go away"
+    assert ask(server).body == b"go away"
+    assert ask(server, api_path()).status == 404
+    assert ask(server, RECORD).status == 200
+
+
+def test_headers_on_demand(server: ZenodoServer) -> None:
+    server.fail("data.bin", Fault(headers={"ETag": ("a", "b"), "Content-Length": "3"}))
+    answer = ask(server)
+    assert answer.headers.get_all("ETag") == ["a", "b"]
+    assert answer.body == DATA[:3]
+
+
+def test_an_answer_without_an_end(server: ZenodoServer) -> None:
+    server.fail("empty", Fault(endless=True))
+    connection = connect(server)
+    connection.request("GET", file_path("empty"), headers={"User-Agent": AGENT})
+    response = connection.getresponse()
+    assert response.headers["Transfer-Encoding"] == "chunked"
+    assert len(response.read(10 << 20)) == 10 << 20
+    connection.close()
 
 
 # ---- the log
@@ -355,7 +505,7 @@ def test_what_a_client_has_received_is_in_the_log(server: ZenodoServer) -> None:
 def test_a_request_under_way_shows_what_it_has_sent(server: ZenodoServer) -> None:
     server.fail("data.bin", Fault(stall=1000))
     connection = connect(server)
-    connection.request("GET", file_path())
+    connection.request("GET", file_path(), headers={"User-Agent": AGENT})
     assert len(connection.getresponse().read(1000)) == 1000
     assert server.log == [Request("GET", file_path(), "data.bin", None, 200, 1000)]
     server.wait_for_sent("data.bin", 1000, timeout=0)
@@ -367,7 +517,7 @@ def test_a_request_under_way_shows_what_it_has_sent(server: ZenodoServer) -> Non
 def test_a_request_cleared_away_stays_away(server: ZenodoServer) -> None:
     server.fail("data.bin", Fault(stall=1000, seconds=0.1))
     connection = connect(server)
-    connection.request("GET", file_path())
+    connection.request("GET", file_path(), headers={"User-Agent": AGENT})
     response = connection.getresponse()
     assert len(response.read(1000)) == 1000
     server.clear()
@@ -400,7 +550,7 @@ def test_cut_counts_from_the_start_of_a_range(server: ZenodoServer) -> None:
 def test_cut_ends_the_connection(server: ZenodoServer) -> None:
     server.fail("data.bin", Fault(cut=3))
     connection = connect(server)
-    connection.request("GET", file_path())
+    connection.request("GET", file_path(), headers={"User-Agent": AGENT})
     response = connection.getresponse()
     with pytest.raises(http.client.IncompleteRead):
         response.read()
@@ -413,12 +563,10 @@ def test_statuses_come_in_their_order_and_end(server: ZenodoServer) -> None:
     server.fail("data.bin", Fault(status=500, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"))
     answers = [ask(server) for _ in range(5)]
     assert [answer.status for answer in answers] == [503, 429, 200, 500, 200]
-    assert [answer.headers["Retry-After"] for answer in answers] == [
+    assert [answer.headers["Retry-After"] for answer in answers if answer.status != 200] == [
         None,
         "7",
-        None,
         "Wed, 21 Oct 2015 07:28:00 GMT",
-        None,
     ]
     assert json.loads(answers[1].body) == {"status": 429, "message": "a fault on demand"}
     assert "ETag" not in answers[1].headers
@@ -524,7 +672,7 @@ def test_a_file_changes_in_the_records_that_have_it() -> None:
 def test_an_answer_under_way_is_of_one_file(server: ZenodoServer) -> None:
     server.fail("data.bin", Fault(stall=1000, seconds=0.1))
     connection = connect(server)
-    connection.request("GET", file_path())
+    connection.request("GET", file_path(), headers={"User-Agent": AGENT})
     response = connection.getresponse()
     start = response.read(1000)
     server.replace("data.bin", b"new")
@@ -536,7 +684,7 @@ def test_an_answer_under_way_is_of_one_file(server: ZenodoServer) -> None:
 def test_stall_for_ever_and_for_a_while(server: ZenodoServer, after: int) -> None:
     server.fail("data.bin", Fault(stall=after), Fault(stall=after, seconds=0.3))
     connection = connect(server)
-    connection.request("GET", file_path())
+    connection.request("GET", file_path(), headers={"User-Agent": AGENT})
     response = connection.getresponse()
     assert response.read(after) == DATA[:after]
     connection.sock.settimeout(0.05)
@@ -596,7 +744,7 @@ def test_a_client_that_goes_away_leaves_no_trace(capfd: pytest.CaptureFixture[st
     with ZenodoServer({"large": LARGE, "small": b"small"}, 7) as server:
         for _ in range(3):
             connection = connect(server)
-            connection.request("GET", file_path("large"))
+            connection.request("GET", file_path("large"), headers={"User-Agent": AGENT})
             assert len(connection.getresponse().read(1000)) == 1000
             connection.close()
         assert ask(server, file_path("small")).body == b"small"
@@ -607,7 +755,7 @@ def test_a_client_that_goes_away_leaves_no_trace(capfd: pytest.CaptureFixture[st
 def test_a_client_that_does_not_read_holds_up_nobody() -> None:
     with ZenodoServer({"large": LARGE, "small": b"small"}, 7) as server:
         connection = connect(server)
-        connection.request("GET", file_path("large"))
+        connection.request("GET", file_path("large"), headers={"User-Agent": AGENT})
         server.wait_for_sent("large", 1)
         before = -1
         while before != (before := server.sent("large")):  # until all buffers are full
@@ -633,7 +781,10 @@ def test_a_client_killed_in_the_middle(capfd: pytest.CaptureFixture[str]) -> Non
     with ZenodoServer({"data.bin": DATA}, 7) as server:
         server.fail("data.bin", Fault(rate=100_000))
         url = server.url + file_path()
-        script = f"import urllib.request; urllib.request.urlopen({url!r}).read()"
+        script = (
+            "from urllib.request import Request, urlopen; "
+            f"urlopen(Request({url!r}, headers={{'User-Agent': {AGENT!r}}})).read()"
+        )
         client = subprocess.Popen([sys.executable, "-c", script])
         server.wait_for_sent("data.bin", 20_000)
         client.kill()
@@ -655,7 +806,7 @@ def test_the_end_is_prompt_whatever_goes_on(capfd: pytest.CaptureFixture[str]) -
             strict=True,
         ):
             server.fail("large", fault)
-            connection.request("GET", file_path("large"))
+            connection.request("GET", file_path("large"), headers={"User-Agent": AGENT})
             assert connection.getresponse().status == 200
         began = time.monotonic()
     assert time.monotonic() - began < 2

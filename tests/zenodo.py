@@ -1,13 +1,16 @@
-"""A Zenodo of one's own: what a downloader uses of its record API, with faults on demand.
+"""A Zenodo of one's own: what a downloader meets there, with faults on demand.
 
-``/api/records/<id>`` describes a record, ``/api/records/<id>/files/<key>/content`` is a file of it,
-whole or in ranges (RFC 9110, sections 13 and 14), over HTTP/1.1 with keep-alive.
+``/api/records/<id>`` describes a record. A file of it has two addresses, and each behaves as its
+users report of the real one: ``/records/<id>/files/<key>`` sends ranges (RFC 9110, sections 13 and
+14), ``/api/records/<id>/files/<key>/content`` the whole file, whatever is asked for. Who has the
+name of an HTTP library, or none, is answered 403 by a web page. Guests have 133 requests a minute,
+and each answer says how many are left. HTTP/1.1 with keep-alive.
 
     with ZenodoServer({"recordings.zip": path, "cell_list.csv": b"cellid"}, 18331549) as server:
         monkeypatch.setenv("ZENODO_ENDPOINT", server.url)
         server.fail("recordings.zip", Fault(cut=1000), Fault(status=503, retry_after=0))
         ...                                                 # two requests go wrong, the third works
-        assert [request.status for request in server.log] == [200, 200, 503, 206]
+        assert [request.status for request in server.log] == [200, 206, 503, 206]
 """
 
 from __future__ import annotations
@@ -21,20 +24,35 @@ import sys
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from email.message import Message
 from email.utils import formatdate
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from math import ceil
 from pathlib import Path
 from threading import Condition, Event, Thread
 from time import time
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, unquote
 
 BLOCK = 1 << 18
 HTML = b"<!DOCTYPE html><html><body><h1>We will be back soon</h1></body></html>\n"
+REFERENCE = "5f0c2b7e91d84ab6"
+BLOCKED = f"""<html>
+<head><title>403 Forbidden</title><style>body {{ margin: 0 }}</style></head>
+<body>
+<h1>403 Forbidden</h1><hr>
+<p>This resource is blocked, since there was unusual traffic from your network.</p>
+<p>Write to <a href="mailto:support@zenodo.example">support@zenodo.example</a> with this:</p>
+<p><strong>Reference:</strong> <code>{REFERENCE}</code><br>
+<strong>Timestamp:</strong> <code>2026-01-20T15:18:05+01:00</code></p>
+</body>
+</html>
+""".encode()
+#: Whose names in the User-Agent are refused, as is none at all.
+LIBRARIES = ("python-requests", "python-urllib", "python-httpx", "aiohttp", "curl", "wget", "aria2")
 
 
 @dataclass(frozen=True)
@@ -43,7 +61,7 @@ class Request:
 
     `key` is the file asked for, ``""`` where it was the record or nothing that exists; `range` the
     Range header; `sent` the number of bytes of the body that went into the socket so far (of which
-    a client that went away has not read all).
+    a client that went away has not read all); `agent`, `authorization` and `host` are headers.
     """
 
     method: str
@@ -52,6 +70,9 @@ class Request:
     range: str | None
     status: int
     sent: int
+    agent: str = field(default="", compare=False)
+    authorization: str = field(default="", compare=False)
+    host: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -78,6 +99,10 @@ class Fault:
         Invert the byte at this offset in the file; all headers are those of the true file.
     content : bytes or Path, optional
         From this request on, the file is another: `ZenodoServer.replace`.
+    headers : mapping of str to str or tuple of str
+        Headers in place of the true ones; one that stands several times has a tuple.
+    endless : bool
+        Send, in chunks, what is asked for and then zeros, until the client goes away.
     """
 
     cut: int | None = None
@@ -91,6 +116,8 @@ class Fault:
     size: int | None = None
     flip: int | None = None
     content: bytes | Path | None = None
+    headers: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    endless: bool = False
 
 
 class Content:
@@ -132,8 +159,10 @@ class Content:
 
 def route(path: str) -> tuple[int, str]:
     """The record (-1: none) and the key (``""``: the record itself) that a URL's path names."""
-    path = path.partition("?")[0]
-    match = re.fullmatch(r"/api/records/(\d+)(?:/files/(.+)/content)?", path)
+    path = path.partition("?")[0].removeprefix("/storage")
+    match = re.fullmatch(r"/api/records/(\d+)(?:/files/(.+)/content)?", path) or re.fullmatch(
+        r"/records/(\d+)/files/(.+)", path
+    )
     return (int(match[1]), unquote(match[2] or "")) if match else (-1, "")
 
 
@@ -173,6 +202,24 @@ class ZenodoServer(ThreadingHTTPServer):
         What to put into ``ZENODO_ENDPOINT``.
     checksums, sizes : dict
         By key, what the record says in place of the truth; a checksum with its prefix, ``md5:``.
+    ranges : tuple of str
+        How the paths begin whose files are sent in ranges.
+    etags : str
+        How they are sent: ``strong``, ``weak``, ``none``, or ``two``: others at each address.
+    refuses : dict of str to int
+        Statuses by how a path begins: 403 with `page`, others with JSON.
+    page : bytes
+        What tells those who are blocked that they are.
+    redirect : str
+        The name of the host that files are fetched from, of this machine; empty: no other.
+    token : str
+        The one that is valid; a request with another is answered 401.
+    limit, token_limit : int
+        Requests that guests, and who has the token, may make in a window.
+    window : float
+        Seconds.
+    states_limit : bool
+        Whether answers say how many requests are left.
     """
 
     daemon_threads = False  # server_close() waits for no others
@@ -189,6 +236,15 @@ class ZenodoServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.checksums: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
+        self.ranges: tuple[str, ...] = ("/records/",)
+        self.etags: Literal["strong", "weak", "none", "two"] = "strong"
+        self.refuses: dict[str, int] = {}
+        self.page = BLOCKED
+        self.redirect = ""
+        self.token = ""
+        self.limit, self.token_limit, self.window = 133, 1000, 60.0
+        self.states_limit = True
+        self._counts: defaultdict[tuple[bool, int], int] = defaultdict(int)
         self._records = {
             number: {key: Content(source) for key, source in sources.items()}
             for number, sources in (records or {record: files or {}}).items()
@@ -296,6 +352,14 @@ class ZenodoServer(ThreadingHTTPServer):
             self.replace(key, fault.content)
         return files.get(key) or self._describe(record), fault
 
+    def _count(self, is_guest: bool) -> tuple[int, int, float]:
+        """Count a request: how many are allowed, how many are left, and when all are again."""
+        window = int(time() / self.window)
+        limit = self.limit if is_guest else self.token_limit
+        with self._changed:
+            self._counts[is_guest, window] += 1
+            return limit, limit - self._counts[is_guest, window], (window + 1) * self.window
+
     def _enter(self, request: Request) -> int:
         """Put a request into the log; its number there."""
         with self._changed:
@@ -348,10 +412,17 @@ class Handler(BaseHTTPRequestHandler):
     path = ""  # of what is no request, as are the headers
     headers = Message()
     fault = Fault()
+    limit, left, reset = 0, 0, 0.0
 
     def do_GET(self) -> None:
         """A record, or a file of it; GET and HEAD."""
         self.fault = Fault()
+        if not self.admits():
+            return
+        if self.server.redirect and route(self.path)[1] and not self.path.startswith("/storage"):
+            target = f"http://{self.server.redirect}:{self.server.server_port}/storage{self.path}"
+            self.refuse(302, "it is there", {"Location": target})
+            return
         taken = self.server._take(self.path)
         if taken is None:
             self.refuse(404, "no such record or file")
@@ -369,23 +440,64 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def admits(self) -> bool:
+        """Whether this client is served; it has its answer if not."""
+        server, sent = self.server, self.headers.get("Authorization", "")
+        is_guest = not sent.startswith("Bearer ")
+        self.limit, left, self.reset = server._count(is_guest)
+        self.left = max(left, 0)
+        statuses = [
+            status for start, status in server.refuses.items() if self.path.startswith(start)
+        ]
+        agent = self.headers.get("User-Agent", "").lower()
+        if statuses and statuses[0] != 403:
+            self.refuse(statuses[0], "refused on demand")
+        elif statuses or not agent or any(library in agent for library in LIBRARIES):
+            # The address of a file sends its page as if it were the file.
+            media = "application/octet-stream" if route(self.path)[1] else "text/html"
+            page = server.page
+            self.answer(403, {"Content-Type": media}, Content(page), 0, len(page))
+        elif left < 0:
+            self.refuse(429, "too many requests", {"Retry-After": str(ceil(self.reset - time()))})
+        elif not is_guest and sent != f"Bearer {server.token}":
+            self.refuse(401, "the token is not valid")
+        else:
+            return True
+        return False
+
+    def etag(self, content: Content) -> str:
+        """The ETag of a file at this address."""
+        if self.server.etags == "none":
+            return ""
+        end = "-api" if self.server.etags == "two" and self.path.startswith("/api/") else ""
+        return f'{"W/" if self.server.etags == "weak" else ""}"{content.md5}{end}"'
+
     def serve(self, content: Content) -> None:
         """Send a file, or the range that is asked for."""
         is_file = route(self.path)[1] != ""
+        has_ranges = is_file and self.path.removeprefix("/storage").startswith(self.server.ranges)
         size = content.size if self.fault.size is None else self.fault.size
-        etag = f'"{content.md5}"'
+        etag = self.etag(content)
         tags = {tag.strip() for tag in self.headers.get("If-Match", "*").split(",")}
         if not tags & {etag, "*"}:
             self.refuse(412, f"the ETag is {etag}")
             return
         media = "application/octet-stream" if is_file else "application/json"
-        headers = {"Content-Type": media, "ETag": etag, "Last-Modified": content.modified}
+        headers: dict[str, str | tuple[str, ...]] = {
+            "Content-Type": media,
+            "Last-Modified": content.modified,
+            **({"ETag": etag} if etag else {}),
+        }
         asked = None
         if is_file and not self.fault.whole:
-            headers["Accept-Ranges"] = "bytes"
-            if self.command == "GET" and self.headers.get("If-Range", etag) == etag:
+            headers["Accept-Ranges"] = ("none", "bytes") if has_ranges else "none"
+            # RFC 9110, section 13.1.5: a weak ETag is none for this.
+            same = self.headers.get("If-Range", etag) == etag and not etag.startswith("W/")
+            if self.command == "GET" and has_ranges and (same or "If-Range" not in self.headers):
                 asked = byte_range(self.headers.get("Range", ""), size)
         start, stop = asked or (0, size)
+        if is_file and self.server.states_limit:  # no reason to wait
+            headers["Retry-After"] = str(ceil(self.reset - time()))
         if asked is None:
             self.answer(200, headers, content, start, stop)
         elif start >= stop:
@@ -406,16 +518,32 @@ class Handler(BaseHTTPRequestHandler):
         self.refuse(code, message or "", {"Connection": "close"})
 
     def answer(
-        self, status: int, headers: Mapping[str, str], content: Content, start: int, stop: int
+        self,
+        status: int,
+        headers: Mapping[str, str | tuple[str, ...]],
+        content: Content,
+        start: int,
+        stop: int,
     ) -> None:
         """Send the bytes from `start` to `stop` of a content, as far as the fault lets them."""
+        limits = {"Limit": self.limit, "Remaining": self.left, "Reset": int(self.reset)}
+        length = (
+            {"Transfer-Encoding": "chunked"}
+            if self.fault.endless
+            else {"Content-Length": str(stop - start)}
+        )
+        stated = {f"X-RateLimit-{name}": str(value) for name, value in limits.items()}
+        if not self.server.states_limit or not self.limit:
+            stated = {}
         self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(stop - start))
+        for name, values in {**stated, **headers, **length, **self.fault.headers}.items():
+            for value in (values,) if isinstance(values, str) else values:
+                self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
             return
+        if self.fault.endless:
+            self.send_for_ever(content.read(start, stop))
         end = stop if self.fault.cut is None else min(start + self.fault.cut, stop)
         stall = end if self.fault.stall is None else min(start + self.fault.stall, end)
         self.connection.setblocking(False)
@@ -426,6 +554,15 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.setblocking(True)
         if end < stop:
             self.close_connection = True
+
+    def send_for_ever(self, block: bytes) -> None:
+        """Send chunks until the client goes away, which is a ConnectionError, or the server."""
+        while True:
+            for at in range(0, len(block), BLOCK):
+                piece = block[at : at + BLOCK]
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                self.server._pause(0)
+            block = bytes(BLOCK)
 
     def send_body(self, content: Content, start: int, stop: int) -> None:
         """Send the bytes from `start` to `stop`; twenty blocks a second where the rate is given."""
@@ -446,5 +583,15 @@ class Handler(BaseHTTPRequestHandler):
         """Called with the status before anything is sent: what has an answer is in the log."""
         asked, key = self.headers.get("Range"), route(self.path)[1]
         self.number = self.server._enter(
-            Request(self.command or "", self.path, key, asked, int(code), sent=0)
+            Request(
+                self.command or "",
+                self.path,
+                key,
+                asked,
+                int(code),
+                sent=0,
+                agent=self.headers.get("User-Agent", ""),
+                authorization=self.headers.get("Authorization", ""),
+                host=self.headers.get("Host", "").partition(":")[0],
+            )
         )
