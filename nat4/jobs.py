@@ -98,6 +98,9 @@ def _read_windows(response: Signal, stimuli: list[str], spool: RasterSpool) -> l
     lengths: dict[str, list[int]] = {stim: [] for stim in stimuli}
     of_stimuli = _trials(response, stimuli)
     for stim, values in response.windows(stimuli):
+        if len(values) != (n_cells := len(response.channels)):
+            why = f"it has {len(values)} columns, and the population {n_cells} cells"
+            raise broken(response.archive, response.member, why)
         spool.add(stim, values)
         lengths[stim].append(values.shape[1])
     notes = []

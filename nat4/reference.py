@@ -286,6 +286,6 @@ def _counts(sites: list[Epochs], stim: str) -> Iterator[int]:
                 yield len(epochs.trials(stim))
 
 
-def _look_at_names(archive: Archive) -> tuple[Signal, Iterable[str]]:
+def _look_at_names(archive: Archive) -> tuple[Signal, Iterable[str] | None]:
     (resp,) = read_signals(archive, "resp")
     return resp, resp.chans or resp.keys
