@@ -24,8 +24,9 @@ from builders.release import Archive
 Row = dict[str, Any]
 #: ``stim_id``, and ``cell_id`` (None where rows are stimuli).
 Key = tuple[str, str | None]
-#: From an archive to one of its signals, and the cells that the archive holds.
-Look = Callable[[Archive], tuple[Signal, Iterable[str]]]
+#: From an archive to one of its signals, and the cells that the archive holds; None if that cannot
+#: be told.
+Look = Callable[[Archive], tuple[Signal, Iterable[str] | None]]
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,8 @@ def find_session(
                 raise
             errors.append(error)
             continue
-        own = {cell for cell in inside if cell.split("-")[0] == session}
-        if own:
+        own = {cell for cell in inside or () if cell.split("-")[0] == session}
+        if own or (inside is None and archive in named):
             found.append(signal)
         held |= own
     if errors and not found:
@@ -150,7 +151,7 @@ def _alike(name: str, session: str) -> int:
     return len([*takewhile(lambda pair: pair[0] == pair[1], pairs)])
 
 
-def look_for_responses(archive: Archive) -> tuple[Signal, Iterable[str]]:
+def look_for_responses(archive: Archive) -> tuple[Signal, Iterable[str] | None]:
     """The spike times of an archive, and its cells."""
     (resp,) = read_signals(archive, "resp")
     return resp, {*resp.chans, *resp.keys}
@@ -216,12 +217,11 @@ class Responses:
         return self._spikes[cell]
 
 
-def _bins(signal: Signal) -> dict[str, list[tuple[int, int]]]:
-    """The bins of all trials that can be told."""
+def _bins(signal: Signal) -> dict[str, list[tuple[int, int]] | None]:
+    """The bins of all trials."""
     return {
-        stim: [(first, stop) for _, first, stop in trials]
+        stim: None if trials is None else [(first, stop) for _, first, stop in trials]
         for stim, trials in signal.all_trials.items()
-        if trials is not None
     }
 
 

@@ -203,13 +203,13 @@ class Signal:
         return values
 
     def spikes(self, cell: str) -> list[int]:
-        """The bin of each spike, up to the end of the last stimulus; ascending."""
+        """The bin of each spike, ascending; up to 10 ms after the last stimulus."""
         values = self.values(cell)
         if values.size not in (0, max(values.shape)):
             raise ValueError(f"{cell} has more than one line of spike times")
         bins = sorted(math.floor(time * self.fs) for time in values.ravel().tolist())
         stops = [stop for trials in self.all_trials.values() for _, _, stop in trials or ()]
-        end = max(stops, default=0)
+        end = max(stops, default=0) + self.fs / 100
         return [each for each in bins if 0 <= each < end]
 
     @cached_property

@@ -150,6 +150,8 @@ class Population:
             raise ValueError(f"the bins are {1000 / resp.fs} ms")
         self.archive = resp.archive.name
         self._cells, values = area.cells, resp.raster()
+        if values.shape[1] != len(self._cells):
+            raise ValueError(f"{values.shape[1]} columns of {len(self._cells)} cells")
         self._windows = {
             stim: _windows(resp, values, stim)
             for stim in resp.epochs.stimuli()
@@ -284,6 +286,6 @@ def _counts(sites: list[Epochs], stim: str) -> Iterator[int]:
                 yield len(epochs.trials(stim))
 
 
-def _look_at_names(archive: Archive) -> tuple[Signal, Iterable[str]]:
+def _look_at_names(archive: Archive) -> tuple[Signal, Iterable[str] | None]:
     (resp,) = read_signals(archive, "resp")
     return resp, resp.chans or resp.keys

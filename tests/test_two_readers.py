@@ -27,7 +27,7 @@ from tests import random_releases
 Rows = list[dict[str, Any]]
 PLACES = count()
 RANDOM = settings(
-    max_examples=80,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,
