@@ -10,8 +10,8 @@ from builders.errors import CorpusError
 from builders.excluded import read_excluded, write_excluded
 from builders.release import home
 
-from .archives import CELL, SESSION, SILENT, h5, pack, recording
-from .hardening import RESP_H5
+from .archives import CELL, SESSION, SILENT, h5, header, pack, recording
+from .hardening import RESP_H5, RESP_JSON
 from .toy import EST, TILES, VAL, VAL_TILES, Toy, counts
 
 A, B = "STIM_a.wav", "STIM_b.wav"
@@ -65,6 +65,14 @@ def test_a_cell_that_cannot_be_read_can_be_left_out(toy: Toy) -> None:
     toy.refusal(EST, CELL)
     toy.exclude(CELL)
     assert {row["cell_id"] for row in toy.rows(EST)} == {SILENT}
+
+
+def test_nothing_else_is_noted_of_a_cell_that_is_left_out(toy: Toy) -> None:
+    head = header("PointProcess", chans=[SILENT])
+    pack(toy.folder, {**recording(), RESP_JSON: head})
+    assert [subject for subject, _ in toy.notes(EST)] == [CELL]
+    toy.exclude(CELL)
+    assert toy.notes(EST) == [(CELL, TEXT)]
 
 
 def test_a_stimulus_that_is_left_out_has_neither_records_nor_a_spectrogram(toy: Toy) -> None:
