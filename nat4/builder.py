@@ -21,8 +21,10 @@ from builders.release import Release
 from builders.schema import SUBSETS
 from builders.shards import Job
 from builders.waveforms import Sounds, waveform_jobs
-from nat4.jobs import absent_job, cells_job, est_job, stimuli_job, val_job
+from nat4.cells import cells_job
 from nat4.population import Area, list_name, read_area
+from nat4.records import absent_job, est_job, val_job
+from nat4.stimuli import stimuli_job
 
 if TYPE_CHECKING:
     from builders.facts import Fact

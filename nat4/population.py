@@ -11,12 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Value
 
+from builders.binning import Trials
 from builders.cells import CellList, id_columns, read_table, read_texts
+from builders.errors import spoiling
+from builders.excluded import read_excluded
 from builders.members import broken
 from builders.nems import Signal, read_signals
 from builders.notes import Note
 from builders.release import Archive, Release
-from builders.schema import CELL_ID, parse_cell_id
+from builders.schema import CELL_ID, parse_cell_id, subset_of
 from builders.sessions import read_session
 from builders.tables import typed
 
@@ -89,6 +92,11 @@ class Area:
             text = f"matched by number, their ids being padded otherwise: {n} of {len(cells)} cells"
             notes.append(Note("", self.known.file.path.name, text))
         return notes
+
+    @property
+    def excluded(self) -> dict[str, str]:
+        """What the user leaves out of the corpus."""
+        return read_excluded(self.release.corpus)
 
     @cached_property
     def sites(self) -> list[str]:
@@ -190,6 +198,26 @@ class Area:
 
 def _cell_note(cell: str, text: str) -> Note:
     return Note(cell.partition("-")[0], cell, text)
+
+
+def columns_of(stim: str) -> dict[str, str]:
+    """The columns of a row that say which stimulus it is of."""
+    return {"stim_id": stim, "stim": stim, "subset": subset_of(stim)}
+
+
+def trials_of(signal: Signal, stimuli: list[str]) -> dict[str, Trials]:
+    """The trials of some stimuli of a population.
+
+    Raises
+    ------
+    CorpusError
+        If those of one of them cannot be told; it says of which.
+    """
+    found = {}
+    for stim in stimuli:
+        with spoiling(stim):
+            found[stim] = signal.trials(stim)
+    return found
 
 
 def match_cells(cells: list[str], held: list[str]) -> dict[str, tuple[str, str]]:
