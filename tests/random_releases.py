@@ -129,7 +129,7 @@ def sessions(draw: Draw) -> Drawn:
     for change in draw(st.lists(st.sampled_from((*OF_RELEASES, left_out)), max_size=3)):
         change(draw, release)
     every = (*OF_TABLES, *OF_CELLS, *OF_STIMULI, *OF_ARCHIVES)
-    for oddity in draw(st.lists(st.sampled_from(every), max_size=4)):
+    for oddity in draw(st.lists(st.sampled_from(every), min_size=1, max_size=5)):
         oddity(draw, _any(draw, release))
     return release
 
@@ -246,7 +246,7 @@ def areas(draw: Draw) -> tuple[DrawnArea, dict[str, str]]:
         drawn.recordings.append(of_site)
     for change in draw(st.lists(st.sampled_from(OF_RELEASES), max_size=2)):
         change(draw, drawn)
-    for oddity in draw(st.lists(st.sampled_from(OF_POPULATIONS), max_size=3)):
+    for oddity in draw(st.lists(st.sampled_from(OF_POPULATIONS), min_size=1, max_size=3)):
         oddity(draw, population)
     for oddity in draw(st.lists(st.sampled_from((*OF_TABLES, *OF_ARCHIVES)), max_size=1)):
         oddity(draw, population)
