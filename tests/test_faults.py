@@ -14,13 +14,14 @@ from itertools import cycle
 from pathlib import Path
 
 import fsspec
+import h5py
 import pytest
 from datasets import load_dataset
 
 from builders import shards as shards_module
 from builders.errors import CorpusError
 from tests.conftest import run_python
-from tests.releases import change_member
+from tests.releases import change_h5, change_member
 from tests.test_cache import (
     EST,
     VAL,
@@ -295,9 +296,15 @@ def test_where_a_session_was_found_may_be_spoilt(own_home: Path, release: Path) 
     """Its archive carries the name of another session of the list: the finding is noted down."""
     archive = archive_of(release)
     archive = archive.rename(archive.with_name("PRN015b_0.tgz"))
-    small_release(own_home / "other", REPETITIONS, seed=1).rename(release / "other.tgz")
-    decoy = (release / "other.tgz").rename(archive.with_name("CLT027c_0.tgz"))
+    decoy = small_release(own_home / "other", REPETITIONS, seed=1)
+    decoy = decoy.rename(archive.with_name("CLT027c_0.tgz"))
+
+    def rename(h5: h5py.File) -> None:
+        for cell in list(h5):
+            h5.move(cell, cell.replace("CLT027c", "CLT999c"))
+
     change_member(decoy, "resp.json", lambda content: content.replace(b"CLT027c-", b"CLT999c-"))
+    change_member(decoy, "resp.h5", lambda content: change_h5(content, rename))
     expected = truth(archive)
     assert load(streaming=True) == expected
     (memo,) = (own_home / "builders" / "releases" / "found").rglob("CLT027c")
@@ -380,10 +387,10 @@ def test_a_spoilt_shard_whose_archive_is_gone_is_an_error(own_home: Path, releas
     for path in shards(own_home):
         path.write_bytes(flip(path.read_bytes()))
     archive = archive_of(release)
-    archive.rename(release / archive.name)
+    archive.rename(own_home / archive.name)
     with pytest.raises(CorpusError):
         load(streaming=True)
-    (release / archive.name).rename(archive)
+    (own_home / archive.name).rename(archive)
     assert load(streaming=True) == truth(archive)
 
 
