@@ -96,8 +96,10 @@ def _as_dataset_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:
     """Replaces `Parquet.as_dataset`, with which each map-style load ends."""
     if _is_of_corpus(self.config):
         corpus, notes = findings.of_files(_files(self.config))
-        if notes and not any(split.num_examples for split in self.info.splits.values()):
-            _refuse_nothing(corpus, self.config, notes)
+        # A note on the release or a session explains why there is nothing; one on a cell does not.
+        reasons = [note for note in notes if not (note.session and note.subject)]
+        if reasons and not any(split.num_examples for split in self.info.splits.values()):
+            _refuse_nothing(corpus, self.config, reasons)
         findings.warn(corpus, notes)
     return _as_dataset(self, *args, **kwargs)
 

@@ -306,12 +306,15 @@ def test_others_get_the_error_of_datasets(own_home: Path) -> None:
     assert len(load_dataset("parquet", data_files=files, split="train+test")) == 2
 
 
-def test_one_method_of_the_parquet_builder_is_replaced(home: Path) -> None:
+def test_three_methods_of_the_parquet_builder_are_replaced(home: Path) -> None:
     """`DatasetBuilder` says of it that it is there to be overwritten; others keep theirs."""
     load("cells")
     pinning.install()
-    assert Parquet._as_dataset is pinning._as_dataset_or_empty
-    assert DatasetBuilder._as_dataset is Csv._as_dataset is pinning._as_dataset
+    assert Parquet._as_dataset is pinning._as_split_or_empty
+    assert Parquet.as_dataset is pinning._as_dataset_with_notes
+    assert Parquet.as_streaming_dataset is pinning._as_stream_with_notes
+    assert DatasetBuilder._as_dataset is Csv._as_dataset is pinning._as_split
+    assert DatasetBuilder.as_dataset is Csv.as_dataset is pinning._as_dataset
     ours, theirs = map(inspect.signature, (Parquet._as_dataset, DatasetBuilder._as_dataset))
     assert list(ours.parameters) == list(theirs.parameters) == ["self", "split", "in_memory"]
     assert ours.parameters["in_memory"].default is theirs.parameters["in_memory"].default is False
