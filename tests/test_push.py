@@ -30,6 +30,7 @@ from pyarrow.feather import read_table
 from builders import remote
 from builders.builder import corpora
 from builders.errors import CorpusError
+from builders.notes import Notes
 from builders.schema import STIMULI, matrices, table
 from builders.shards import Job, ShardCache
 from tests.conftest import REPOSITORY, run_python
@@ -502,7 +503,7 @@ def large(hub: HubServer, own_home: Path) -> str:
             row |= {"session": ["S"], "dt_ms": [10.0], "n_trials": [1]}
             yield table({**row, "spectrogram": matrices([noise])}, features)
 
-    def streams() -> dict[str, Iterator[pa.Table]]:
+    def streams(_: Notes) -> dict[str, Iterator[pa.Table]]:
         return {path: tables(part) for part, path in enumerate(paths)}
 
     job = Job("large", paths, features, lambda: [], str, streams)
