@@ -11,7 +11,7 @@ the readers refuse, so a shard is made when its keys are asked for, and a row wh
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -174,7 +174,7 @@ class Responses:
         self._holding = {
             cell: [each for each in signals if name in each.keys] for cell, name in names.items()
         }
-        self._spikes: dict[str, Counter[int]] = {}
+        self._spikes: dict[str, list[int]] = {}
         (self._width,) = {each.fs / 100 for each in signals}
         if not self._width.is_integer():
             raise ValueError("no whole number of bins makes 10 ms")
@@ -184,19 +184,23 @@ class Responses:
         """The pairs of stimulus and cell that have a trial."""
         held = [cell for cell in cells if self._holding[cell]]
         for cell in held:
-            self._count(cell)
+            self._sorted_spikes(cell)
         return [(stim, cell) for stim in stimuli for cell in held if self._trials(stim, cell)]
 
     def columns(self, stim: str, cell: str) -> Row:
         """The columns of a record that hold data."""
-        count, width, trials = self._count(cell), int(self._width), self._trials(stim, cell)
-        response = [
-            [
-                sum(count[first + width * ten + bin_] for bin_ in range(width))
-                for ten in range(round((stop - first) / width))
-            ]
-            for _, first, stop in trials
-        ]
+        spikes, width, trials = (
+            self._sorted_spikes(cell),
+            int(self._width),
+            self._trials(stim, cell),
+        )
+        response = []
+        for _, first, stop in trials:
+            counts = [0] * round((stop - first) / width)
+            start, end = (bisect_left(spikes, at) for at in (first, first + width * len(counts)))
+            for bin_ in spikes[start:end]:
+                counts[(bin_ - first) // width] += 1
+            response.append(counts)
         return {"response": response, "onsets": [onset for onset, _, _ in trials]}
 
     def _trials(self, stim: str, cell: str) -> list[Trial]:
@@ -205,15 +209,15 @@ class Responses:
             raise ValueError(f"the trials of {stim} cannot be told")
         return trials
 
-    def _count(self, cell: str) -> Counter[int]:
-        """Bin -> number of spikes. All recordings that hold the cell must say the same."""
+    def _sorted_spikes(self, cell: str) -> list[int]:
+        """The bin of each spike, in order. All recordings that hold the cell must say the same."""
         if cell not in self._spikes:
             first, *others = (
                 (each.spikes(self._names[cell]), _bins(each)) for each in self._holding[cell]
             )
             if any(each != first for each in others):
                 raise ValueError(f"{cell} is in two recordings, and not the same")
-            self._spikes[cell] = Counter(first[0])
+            self._spikes[cell] = sorted(first[0])
         return self._spikes[cell]
 
 
