@@ -65,7 +65,7 @@ def home(
     monkeypatch.setattr(
         "datasets.config.DOWNLOADED_DATASETS_PATH", shared_home / "hf" / "downloads"
     )
-    # `datasets` sleeps so long after each shuffled stream, lest Arrow's threads outlive the process.
+    # How long `datasets` waits for Arrow's threads after each shuffled stream: seconds.
     monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
     monkeypatch.chdir(REPOSITORY)
     return shared_home
