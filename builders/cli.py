@@ -14,6 +14,7 @@ from builders import disk
 from builders.builder import FigureName, Scale, corpora, find_corpus
 from builders.card import card_path, local_card
 from builders.errors import CorpusError, unknown
+from builders.texts import shown
 from builders.zenodo import ZenodoRelease
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
@@ -56,9 +57,9 @@ def info(
         typer.echo(json.dumps({"facts": facts, **found.as_json()}, indent=2, default=str))
         return
     for fact, value in facts.items():
-        typer.echo(f"{fact}: {value}")
+        _say(f"{fact}: {value}")
     for line in found.lines():
-        typer.echo(line)
+        _say(line)
 
 
 @app.command()
@@ -86,7 +87,7 @@ def exclude(
         check_unit(unit, [job.session for job in builder.jobs(builder.release())])
         excluded[unit] = because.strip()
     write_excluded(corpus, excluded)
-    typer.echo(f"{unit} is {'taken in again' if undo else 'left out'}")
+    _say(f"{unit} is {'taken in again' if undo else 'left out'}")
 
 
 @app.command()
@@ -120,7 +121,7 @@ def validate(
         for each in checks.show(verdicts, comparison):
             console.print(each)
         for line in found.lines():
-            typer.echo(line)
+            _say(line)
     if not all(each.holds for each in verdicts) or (comparison and comparison.differences):
         raise typer.Exit(1)
 
@@ -159,7 +160,7 @@ def fetch(
     """Fetch the release ahead of its use."""
 
     def ask(text: str) -> None:
-        typer.echo(text)
+        _say(text)
         if dry_run:
             raise typer.Exit
         typer.confirm("Fetch it?", abort=True)
@@ -170,10 +171,10 @@ def fetch(
     builder = find_corpus(corpus)
     release = builder.release()
     if not isinstance(release, ZenodoRelease):
-        typer.echo(f"nothing to fetch: {corpus.upper()}_DATA names {release.folder}")
+        _say(f"nothing to fetch: {corpus.upper()}_DATA names {release.folder}")
         return
     for path in release.damaged() if verify else ():
-        typer.echo(f"damaged, {'to be ' if dry_run else ''}fetched anew: {path}")
+        _say(f"damaged, {'to be ' if dry_run else ''}fetched anew: {path}")
         if not dry_run:
             path.unlink()
     if dry_run or not yes:
@@ -182,8 +183,8 @@ def fetch(
     wanted += [release.archive("wav.zip")] if waveforms else []
     missing = [each for each in wanted if each.fetch and not each.path.is_file()]
     for each in missing:
-        typer.echo(f"{disk.megabytes(each.size):>12}  {each.path.relative_to(release.folder)}")
-    typer.echo(
+        _say(f"{disk.megabytes(each.size):>12}  {each.path.relative_to(release.folder)}")
+    _say(
         f"{disk.megabytes(sum(each.size for each in missing)):>12}  to fetch in {len(missing)} "
         f"files; {len(wanted) - len(missing)} are in {release.folder}"
     )
@@ -197,9 +198,9 @@ def fetch(
 def status() -> None:
     """Say what is on disk of each corpus, what is missing, and how much the caches hold."""
     for name in sorted(corpora()):
-        typer.echo(name)
+        _say(name)
         for line in disk.status(find_corpus(name)):
-            typer.echo(f"  {line}")
+            _say(f"  {line}")
 
 
 @app.command()
@@ -208,16 +209,20 @@ def clean(
     fetched: Annotated[bool, typer.Option("--fetched", help="The fetched release, too.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove the shards of a corpus, which are built again when they are next used."""
-    found = [
-        (name, folder)
-        for name, folder in disk.caches(find_corpus(corpus))
-        if folder.exists() and (fetched or name != "fetched")
-    ]
-    for name, folder in found:
-        typer.echo(f"{name}: {folder}, {disk.megabytes(disk.folder_size(folder))}")
+    """Remove the shards of a corpus, which are built again when they are next used.
+
+    Files that this package has not made stay.
+    """
+    builder = find_corpus(corpus)
+    found = {}
+    for name, folder in disk.caches(builder):
+        if (fetched or name != "fetched") and (files := disk.own_files(builder, folder)):
+            found[folder] = files
+            _say(f"{name}: {folder}, {disk.megabytes(disk.total_size(files))}")
     if found and (yes or typer.confirm("Remove?")):
-        disk.remove(folder for _, folder in found)
+        failures = [line for each, files in found.items() for line in disk.remove(each, files)]
+        if failures:
+            raise CorpusError("\n".join([*failures, f"{len(failures)} files not removed"]))
 
 
 @app.command()
@@ -238,7 +243,7 @@ def export(
     from builders.export import export
 
     done = export(find_corpus(corpus), configs or [], out, workers=workers, scheduler=scheduler)
-    typer.echo(
+    _say(
         f"{len(done.manifest.shards)} shards, {len(done.written)} written now, "
         f"{disk.megabytes(sum(shard.bytes for shard in done.manifest.shards.values()))}"
     )
@@ -269,18 +274,18 @@ def push(
         builder, repository, configs or [], public=public, licence=licence, dry_run=dry_run
     )
     for path, size in done.changed.items() if dry_run else ():
-        typer.echo(f"{disk.megabytes(size):>12}  {path}")
+        _say(f"{disk.megabytes(size):>12}  {path}")
     for path in done.removed:
-        typer.echo(f"{'to be removed' if dry_run else 'removed':>12}  {path}")
-    typer.echo(
+        _say(f"{'to be removed' if dry_run else 'removed':>12}  {path}")
+    _say(
         f"{disk.megabytes(sum(done.changed.values())):>12}  {'to send' if dry_run else 'sent'} in "
         f"{len(done.changed)} files; {len(done.manifest.shards)} shards in all, in the "
         f"{'private' if done.remote.private else 'public'} {repository}"
     )
     if not dry_run:
-        typer.echo(f"read back and compared: all is there, at commit {done.remote.commit}")
+        _say(f"read back and compared: all is there, at commit {done.remote.commit}")
         for line in done.loading():
-            typer.echo(f"  {line}")
+            _say(f"  {line}")
 
 
 @app.command()
@@ -296,10 +301,10 @@ def verify(
     on_hub = is_name(path) and not Path(path).exists()
     problems = hub.verify(path) if on_hub else manifest.verify(path)
     for problem in problems:
-        typer.echo(problem)
+        _say(problem)
     if problems:
         raise CorpusError(f"{len(problems)} problems in {path}")
-    typer.echo("as its manifest says")
+    _say("as its manifest says")
 
 
 @app.command()
@@ -320,13 +325,18 @@ def plot(
     path = out or Path(f"{corpus}-{figure}.png")
     plots.check_suffix(path)
     plots.save(figures.draw(find_corpus(corpus), figure, config, note), path)
-    typer.echo(path)
+    _say(path)
+
+
+def _say(text: object, err: bool = False) -> None:
+    """Print lines for people, in which names out of a release are quoted."""
+    typer.echo(shown(str(text)), err=err)
 
 
 def main() -> None:
     """Run the command line; what a user or a file did wrong becomes a message and exit code 1."""
     try:
         app()
-    except (CorpusError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+    except (CorpusError, OSError, MemoryError) as error:
+        _say(f"error: {error or 'not enough memory'}", err=True)
         sys.exit(1)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import fsspec
 from datasets.utils import tqdm
+from filelock import Timeout
 
-from builders.builder import CorpusBuilder, repository_url
+from builders.builder import CorpusBuilder, corpora, repository_url
 from builders.errors import CorpusError
 from builders.excluded import read_excluded
-from builders.release import Archive, Release, home
+from builders.files import locked
+from builders.release import Archive, Release, home, user_path
 from builders.zenodo import ZenodoRelease
 
 CONNECTIONS = 4
+#: The files of a shard: written whole, on its way, and the notes on it.
+SHARD = re.compile(r".+\.[0-9a-f]{32}(\.[0-9a-f]{32}\.parquet|\.partial|\.notes(\.\d+\.\d+)?)")
+#: What is noted of a record and of its zips, and what is on its way.
+NOTED = re.compile(r"\.(record-\d+\.json|.+\.(directory(\.checksum|\.\d+)?|part|plain|lock|\d+\.\d+))")
 
 
 def archives(builder: type[CorpusBuilder], release: Release, names: Sequence[str]) -> list[Archive]:
@@ -100,9 +108,67 @@ def caches(builder: type[CorpusBuilder]) -> list[tuple[str, Path]]:
     ]
 
 
+def own_files(builder: type[CorpusBuilder], folder: Path) -> list[Path]:
+    """The files in one of the `caches` that the catalogue has made.
+
+    Of the fetched release, these are all that have the names of published files.
+
+    Raises
+    ------
+    CorpusError
+        If the environment says that the folder, or one in it, is the user's own.
+    """
+    for name in corpora():
+        variable = f"{name.upper()}_DATA"
+        if (named := os.environ.get(variable)) and folder.is_dir():
+            owned = user_path(variable, named).resolve()
+            if folder.resolve() in (owned, *owned.parents):
+                raise CorpusError(
+                    f"cannot remove {folder}", why=f"{variable} names {owned}: it is yours"
+                )
+    shards, _ = (folder for _, folder in caches(builder))
+    if folder == shards:
+        return [
+            path
+            for path in _files(folder)
+            if SHARD.fullmatch(path.name) or path.match("locks/*.lock")
+        ]
+    tops = [*builder.published]
+    tops += [name.removesuffix(".zip") for name in tops if name.endswith(".zip")]
+    return [path for path in _files(folder) if _is_fetched(path.relative_to(folder), tops)]
+
+
+def _is_fetched(path: Path, tops: Sequence[str]) -> bool:
+    """Whether this is a published file, a member of a published zip, or what is known of either."""
+    if path.name.startswith("."):
+        return bool(NOTED.fullmatch(path.name))
+    return path.parts[0] in tops and len(path.parts) <= 2
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files in a folder and those below it; each of them may be a link to a folder."""
+    found, seen = [], set()
+    for top, folders, names in os.walk(folder, followlinks=True):
+        if (place := os.path.realpath(top)) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(place)
+        found += [Path(top) / name for name in names]
+    return sorted(found)
+
+
 def folder_size(folder: Path) -> int:
     """Bytes of all files in a folder; 0 where there is none."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return total_size(_files(folder))
+
+
+def total_size(files: Iterable[Path]) -> int:
+    """Bytes of these files; one that disappears meanwhile has none."""
+    size = 0
+    for path in files:
+        with suppress(OSError):
+            size += path.lstat().st_size
+    return size
 
 
 def megabytes(size: int) -> str:
@@ -110,7 +176,26 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def remove(folders: Iterable[Path]) -> None:
-    """Remove caches; a shard or an archive is whole or gone, whenever this is interrupted."""
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+def remove(folder: Path, files: Iterable[Path]) -> list[str]:
+    """Remove files of a cache, and the folders in it that are then empty.
+
+    A shard or an archive is whole or gone, whenever this is interrupted.
+
+    Returns
+    -------
+    list of str
+        What could not be removed, and why, a line each.
+    """
+    failures = []
+    for path in files:
+        try:
+            with locked(path, timeout=0) if path.suffix == ".lock" else nullcontext():
+                path.unlink(missing_ok=True)
+        except Timeout:
+            failures.append(f"{path}: another process is at work")
+        except OSError as error:
+            failures.append(f"{path}: {error.strerror}")
+    for top, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):  # not empty, or a link
+            Path(top).rmdir()
+    return failures

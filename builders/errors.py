@@ -8,9 +8,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from builders.texts import shown
+
 
 class CorpusError(RuntimeError):
     """What a user, or a file, did wrong: what failed, where, why, and what to do next.
+
+    Control characters of what is quoted are escaped, and passwords in addresses are hidden.
 
     It is a `RuntimeError` and never a `FileNotFoundError`: `datasets` swallows the latter while it
     resolves globs, and reports "no data files" in its place.
@@ -37,9 +41,8 @@ class CorpusError(RuntimeError):
     def __init__(self, what: str, *, where: object = "", why: object = "", fix: str = "") -> None:
         self.why = str(why)
         parts = (("in:  ", where), ("why: ", why), ("next:", fix))
-        super().__init__(
-            "\n".join([what, *(f"  {label} {text}" for label, text in parts if str(text))])
-        )
+        lines = [what, *(f"  {label} {text}" for label, text in parts if str(text))]
+        super().__init__(shown("\n".join(lines)))
 
 
 class RecordingError(CorpusError):

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from builders.epochs import STIM
 from builders.errors import CorpusError, unknown
-from builders.release import home, replace_file
+from builders.files import replace_file
+from builders.release import home
 
 
 def read_excluded(corpus: str) -> dict[str, str]:

@@ -6,21 +6,23 @@ a card whose globs are relative. `MANIFEST.json` says what each shard was made f
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import fsspec
 from datasets.utils import tqdm
 
 from builders import scale
-from builders.builder import CorpusBuilder, code_key, repository_url
+from builders.builder import CorpusBuilder, code_key, corpora, find_corpus, repository_url
 from builders.card import CARD, exported_card, linked_files, matches
 from builders.errors import CorpusError
 from builders.excluded import read_excluded
 from builders.export_job import Task, read_jobs, user_folder, write_job
-from builders.manifest import MANIFEST, Folder, Manifest, file_of
+from builders.manifest import MANIFEST, Folder, Manifest, check_own, file_of
 from builders.release import digest
 from builders.shards import Job, ShardCache
 
@@ -84,10 +86,12 @@ def export(
     Raises
     ------
     CorpusError
-        If a config is unknown or not in the release, or nothing can be written to `out`. What goes
-        wrong with single archives is in the result.
+        If a config is unknown or not in the release; or nothing can be written to `out`, or it holds
+        other files and no manifest, or is the folder of a package. What goes wrong with single
+        archives is in the result.
     """
     folder, release = Folder(out), user_folder(corpus)
+    _check_outside(folder)
     jobs = read_jobs(corpus.corpus, release)
     asked, wanted = _select(corpus, configs, list(jobs))
     sizes = folder.sizes()
@@ -132,6 +136,22 @@ def export(
     return Export(manifest, sorted(written), messages)
 
 
+def _check_outside(folder: Folder) -> None:
+    """Raise for a folder inside this package or that of a corpus, whose own card lies there."""
+    if folder.path is None:
+        return
+    place = folder.path.resolve()
+    packages = [Path(__file__), *(Path(inspect.getfile(find_corpus(name))) for name in corpora())]
+    for package in packages:
+        if package.resolve().parent in (place, *place.parents):
+            raise CorpusError(
+                "cannot export into a package",
+                where=place,
+                why="the code lies there",
+                fix="give another folder",
+            )
+
+
 def _select(
     corpus: type[CorpusBuilder], names: Sequence[str], paths: list[str]
 ) -> tuple[list[str], set[str]]:
@@ -160,6 +180,7 @@ def _manifest(
 ) -> Manifest:
     """The manifest that lies there, or a new one, of what it knows and is there still."""
     manifest = Manifest(corpus.corpus)
+    check_own(sizes, folder.url)
     if MANIFEST in sizes:
         manifest = Manifest.from_json(folder.read(MANIFEST), f"{folder.url}/{MANIFEST}")
     if manifest.corpus != corpus.corpus:

@@ -9,15 +9,12 @@ from __future__ import annotations
 import atexit
 import hashlib
 import io
-import threading
 import time
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from glob import has_magic
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from fsspec.spec import AbstractFileSystem
@@ -29,6 +26,7 @@ from builders.errors import CorpusError, unknown
 from builders.excluded import read_excluded
 from builders.release import home
 from builders.shards import Job, ShardCache, etag_of
+from builders.threads import Once
 from builders.urls import split_path
 
 pinning.install()
@@ -224,19 +222,16 @@ def _entry(name: str, kind: str = "directory") -> dict[str, Any]:
     return {"name": name, "size": 0 if kind == "directory" else UNKNOWN_SIZE, "type": kind}
 
 
-_LOCK = threading.Lock()
+_REPOSITORIES: Once[object, Repository] = Once(8)
 
 
 def _repository(corpus: str) -> Repository:
     builder = find_corpus(corpus)
     release = builder.release()
-    with _LOCK:
-        stamp = release.stamp(), tuple(read_excluded(corpus).items())
-        return _read_repository(corpus, str(release.folder), home(), stamp)
+    folder, stamp = str(release.folder), (release.stamp(), tuple(read_excluded(corpus).items()))
 
+    def read() -> Repository:
+        jobs = {path: job for job in builder.jobs(release) for path in job.paths}
+        return Repository(folder, jobs, ShardCache(corpus, code_key(builder)))
 
-@lru_cache(maxsize=8)
-def _read_repository(corpus: str, folder: str, home: Path, stamp: object) -> Repository:
-    builder = find_corpus(corpus)
-    jobs = {path: job for job in builder.jobs(builder.release()) for path in job.paths}
-    return Repository(folder, jobs, ShardCache(corpus, code_key(builder)))
+    return _REPOSITORIES.get((corpus, folder, home(), stamp), read)

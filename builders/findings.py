@@ -12,6 +12,7 @@ from builders.errors import CorpusError, CorpusWarning
 from builders.excluded import read_excluded
 from builders.notes import Note
 from builders.shards import ShardCache
+from builders.texts import shown
 from builders.urls import pinned_url, split_path
 
 
@@ -41,7 +42,7 @@ class Findings:
     def lines(self) -> Iterator[str]:
         """For people."""
         for unit, why in self.excluded.items():
-            yield f"left out: {unit}: {why}"
+            yield shown(f"left out: {unit}: {why}")
         yield f"notes: {len(self.notes)}, of the {self.built} of {self.of} shards built so far"
         for note in self.notes:
             yield f"  {note}"

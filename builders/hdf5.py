@@ -93,8 +93,41 @@ def line_of_values(found: h5py.Dataset, content: bytes) -> Callable[[], NDArray[
         if not any(chunk.filter_mask for chunk in chunks):  # the filters that were left out
             places = [(chunk.byte_offset, chunk.size) for chunk in chunks]
             return partial(_inflated, content, places, step, found.dtype, length)
-    values = np.asarray(found).reshape(-1)
+    values = read_values(found).reshape(-1)
     return lambda: values
+
+
+def read_values(found: h5py.Dataset) -> NDArray[Any]:
+    """The values of a `dataset`, as HDF5 reads them.
+
+    Raises
+    ------
+    ValueError
+        If a chunk has fewer values than it should have: HDF5 gives any bytes for the rest.
+    """
+    if found.chunks:
+        filters = found.id.get_create_plist()
+        codes = [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]
+        size = math.prod(found.chunks) * found.dtype.itemsize
+        for i in range(found.id.get_num_chunks()):
+            _check_chunk(found, found.id.get_chunk_info(i), codes, size)
+    return np.asarray(found)
+
+
+def _check_chunk(found: h5py.Dataset, chunk: Any, codes: list[int], size: int) -> None:
+    """Undo the filters of a chunk as far as they change how many bytes it has."""
+    mask, content = found.id.read_direct_chunk(chunk.chunk_offset)
+    for i, code in reversed([*enumerate(codes)]):
+        if mask >> i & 1:  # the filter was left out when the chunk was written
+            continue
+        if code == h5py.h5z.FILTER_FLETCHER32:
+            content = content[:-4]
+        elif code == h5py.h5z.FILTER_DEFLATE:
+            content = isal_zlib.decompressobj().decompress(content, size + 4)
+        elif code != h5py.h5z.FILTER_SHUFFLE:  # HDF5's own check must do
+            return
+    if len(content) != size:
+        raise ValueError(f"the chunk at {chunk.chunk_offset} has {len(content)} bytes, not {size}")
 
 
 def _inflated(

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from huggingface_hub import HfApi
 
 from builders.builder import CorpusBuilder
 from builders.errors import CorpusError
 from builders.export import export
-from builders.manifest import MANIFEST, Manifest, file_of
+from builders.files import locked
+from builders.manifest import MANIFEST, Manifest, check_own, file_of
 from builders.release import home
 from builders.remote import AGAIN, LOG_IN, Remote, attempt, check_login, check_name, look
 
@@ -96,7 +97,7 @@ def push(
     ------
     CorpusError
         If nobody is logged in; the repository is public and `public` is not said, or the licence is
-        not; a shard cannot be built; the Hub refuses, or cannot be reached in several attempts; or
+        not; it holds other files, and no manifest; a shard cannot be built; the Hub refuses, or cannot be reached in several attempts; or
         what is there afterwards is not what was sent.
     """
     cannot = f"cannot push to {repository}"
@@ -106,12 +107,13 @@ def push(
         attempt(cannot, check_login)
     remote = attempt(cannot, look, repository)
     _check_visibility(remote, public)
+    check_own(remote.sizes, repository)
     if not remote.commit and not dry_run:  # before what may take hours: it may not be allowed
         remote = attempt(cannot, _create, repository, public)
     folder = home() / "staging" / corpus.corpus / repository.replace("/", "--")
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(f"{folder}.lock", timeout=0):
+        with locked(folder.with_name(f"{folder.name}.lock"), timeout=0):
             before = attempt(cannot, _configs_there, corpus, remote)
             manifest = _stage(corpus, before, configs, folder, metadata)
             changed, removed = attempt(cannot, _differences, remote, manifest, folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,8 +14,8 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from builders.errors import CorpusError
+from builders.files import replace_file
 from builders.notes import Note
-from builders.release import replace_file
 
 MANIFEST = "MANIFEST.json"
 
@@ -120,7 +120,7 @@ class Manifest:
                 "cannot read a manifest",
                 where=where,
                 why=repr(error),
-                fix="delete it and export again: what lies there is compared, not written anew",
+                fix="give another place; or remove all that lies there, and export again",
             ) from error
 
     def problems(self, sizes: Mapping[str, int], checksum_of: Callable[[str], str]) -> list[str]:
@@ -148,6 +148,27 @@ class Manifest:
             if not is_hidden(path)
         ]
         return found
+
+
+def check_own(paths: Iterable[str], where: object) -> None:
+    """Raise where files lie that no manifest says are ours: they are not to be replaced.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        All files. Hidden ones do not count.
+    where : object
+        What holds them, for the message.
+    """
+    others = sorted(path for path in paths if not is_hidden(path))
+    if others and MANIFEST not in others:
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        raise CorpusError(
+            "cannot write where other files are",
+            where=where,
+            why=f"{', '.join(others[:5])}{more} lie there, and no {MANIFEST}",
+            fix="give an empty or a new place, or one that an earlier export has written",
+        )
 
 
 def file_of(content: bytes) -> File:
@@ -182,6 +203,11 @@ class Folder:
         except (ValueError, ImportError, OSError) as error:
             raise CorpusError(f"cannot use {url}", why=error) from error
         self.url = str(self._filesystem.unstrip_protocol(self._root))
+
+    @property
+    def path(self) -> Path | None:
+        """The folder on this machine; None for one elsewhere."""
+        return Path(self._root) if isinstance(self._filesystem, LocalFileSystem) else None
 
     def sizes(self) -> dict[str, int]:
         """All files by relative path, and their sizes in bytes."""

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from builders.binning import Floats, Ints, Trials, spike_bins
 from builders.epochs import Epochs
 from builders.errors import CorpusError, RecordingError
-from builders.hdf5 import BAD_HDF5, MAX_VALUES, dataset, line_of_values
+from builders.hdf5 import BAD_HDF5, MAX_VALUES, dataset, line_of_values, read_values
 from builders.members import BLOCK, broken, members, reading
 from builders.raster import Raster
 from builders.release import Archive
@@ -183,7 +183,7 @@ class Signal:
         with self._h5() as file:
             for name in names:
                 with self._decoding(name):
-                    values = np.asarray(dataset(file, name), np.float32)
+                    values = read_values(dataset(file, name)).astype(np.float32, copy=False)
                 yield name, values
 
     def raster_blocks(self) -> Iterator[NDArray[np.float32]]:
@@ -197,7 +197,7 @@ class Signal:
             yield from self.data.blocks()
             return
         with self._h5() as file:
-            raster = np.asarray(dataset(file, "raster", "fiub"), np.float32)
+            raster = read_values(dataset(file, "raster", "fiub")).astype(np.float32, copy=False)
         if raster.ndim != 2 or (self.channels and len(raster) != len(self.channels)):
             why = f"shape {raster.shape}, but {len(self.channels)} channels"
             raise broken(self.archive, self.member, why)

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from builders.texts import shown
+
 
 @dataclass(frozen=True, order=True)
 class Note:
@@ -31,7 +33,7 @@ class Note:
 
     def __str__(self) -> str:
         where = [part for part in (self.session, self.subject) if part]
-        return f"{': '.join(where)}: {self.text}" if where else self.text
+        return shown(f"{': '.join(where)}: {self.text}" if where else self.text)
 
 
 class Notes:

@@ -197,6 +197,7 @@ class Signal:
     def values(self, key: str) -> NDArray[Any]:
         """What the HDF5 file holds of a cell or a stimulus."""
         with h5py.File(self._h5) as file:
+            _check_chunks(file[key])
             values: NDArray[Any] = file[key][()]
         if values.dtype.kind not in "fiu":
             raise ValueError(f"{key} holds no numbers")
@@ -235,6 +236,16 @@ class Signal:
                     if texts != [b""] or width == 1:
                         values.extend(_numbers(texts))
         return np.frombuffer(values, np.float32).reshape(-1, width)
+
+
+def _check_chunks(found: h5py.Dataset) -> None:
+    """Of a chunk that is too short, HDF5 makes up the rest."""
+    for i in range(found.id.get_num_chunks() if found.chunks else 0):
+        mask, chunk = found.id.read_direct_chunk(found.id.get_chunk_info(i).chunk_offset)
+        if found.compression == "gzip" and not mask:
+            chunk = zlib.decompress(chunk)
+        if not found.fletcher32 and len(chunk) != math.prod(found.chunks) * found.dtype.itemsize:
+            raise ValueError(f"a chunk has {len(chunk)} bytes")
 
 
 def _numbers(texts: list[bytes]) -> list[float]:

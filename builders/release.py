@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ import platformdirs
 import xxhash
 
 from builders.errors import CorpusError
+from builders.files import replace_file
 from builders.folders import (
     ARCHIVE,
     SOUND,
@@ -34,7 +34,7 @@ from builders.folders import (
     stamp,
     tops,
 )
-from builders.zips import LITTER, member_key, read_index
+from builders.zips import LITTER, member_key, open_member, read_index
 
 #: Tells one content of a raw file from another, fifteen times faster than sha256 does; whoever can
 #: forge it can write the user's files anyway.
@@ -69,36 +69,31 @@ def user_path(variable: str, path: str) -> Path:
     return expanded
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, and never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
-
-
 def content_key(path: Path) -> str:
     """A key that changes when, and only when, the content of a raw file changes.
 
-    Size and modification time tell the two apart without opening the file. Once `confirm_key` has
-    recorded the content's fingerprint, a file that was merely touched keeps its key: only a file
-    whose time changed and whose size did not is read again.
+    Path, size and modification time tell the two apart without opening the file: two folders may
+    hold files of one name, size and time, and of different contents. Once `confirm_key` has
+    recorded the content's fingerprint, a file that was merely touched keeps its key: only one that
+    has changed in any way, but for its size, is read again.
     """
-    key = _stat_key(path)
+    stat = _stat_key(path)
+    size, modified, *_ = stat.split("-")
+    key = hashlib.sha256(f"{size}-{modified}-{path.absolute()}".encode()).hexdigest()
     record = _record(path)
     try:
         seen = {name: str(json.loads(record.read_bytes())[name]) for name in RECORDED}
     except (OSError, ValueError, TypeError, KeyError):
         return key
-    if seen["stat"] == key:
+    if seen["stat"] == stat:
         return seen["key"]
     with suppress(OSError):  # where it cannot be recorded, it is found out again the next time
-        if seen["stat"].partition("-")[0] != key.partition("-")[0]:
+        if seen["stat"].partition("-")[0] != size:
             record.unlink()
             return key
         found = digest(path, FINGERPRINT)
         known = seen["key"] if found == seen[FINGERPRINT] else found
-        seen |= {"stat": key, FINGERPRINT: found, "key": known}
+        seen |= {"stat": stat, FINGERPRINT: found, "key": known}
         key = known
         replace_file(record, json.dumps(seen).encode())
     return key
@@ -127,7 +122,8 @@ def _stat_key(path: Path) -> str:
         stat = path.stat()
     except OSError as error:
         raise CorpusError("cannot read a file of the release", where=path, why=error) from error
-    return f"{stat.st_size}-{stat.st_mtime_ns}"
+    # Whoever puts another file of the same size and date in its place changes the last two.
+    return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
 
 
 def _record(path: Path) -> Path:
@@ -188,7 +184,7 @@ class Archive:
             self.fetch()
         self._check_copies()
         if self.member:
-            with zipfile.ZipFile(self.path) as outer, outer.open(self.member) as file:
+            with zipfile.ZipFile(self.path) as outer, open_member(outer, self.member) as file:
                 yield cast(BinaryIO, file)
         else:
             with self.path.open("rb") as file:

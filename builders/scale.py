@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -53,13 +55,25 @@ def run(
     elif workers > 1:
         # Not forked: a forked process has locks, and lacks the threads that would open them.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
             names = {pool.submit(function, task): name for name, task in tasks.items()}
             for future in as_completed(names):
                 yield names[future], _outcome(future.result)
     else:
         for name, task in tasks.items():
             yield name, _outcome(partial(function, task))
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it does, in whatever way that ended."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _on_cluster(

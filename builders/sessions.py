@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builders.errors import CorpusError
+from builders.files import replace_file
 from builders.nems import Signal, read_signals
-from builders.release import Archive, home, replace_file
+from builders.release import Archive, home
 
 #: The signal whose channels are cells.
 RESPONSE = "resp"

@@ -11,6 +11,8 @@ import ctypes
 import hashlib
 import json
 import re
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -21,17 +23,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features
 from datasets.utils import tqdm
-from filelock import FileLock
 
 from builders.errors import CorpusError, RecordingError
+from builders.files import locked, replace_file
 from builders.notes import Note, Notes, from_json, to_json
-from builders.release import Archive, digest, home, replace_file
-from builders.schema import ARRAYS, ROW_GROUP_BYTES, stored
-from builders.threads import Threads
+from builders.release import Archive, digest, home
+from builders.schema import ARRAYS, ROW_GROUP_BYTES, SUBSETS, stored
+from builders.threads import Threads, renewed_in_children
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,99}")
 #: Digits of the checksum in a shard's name.
 SHA256_DIGITS = 32
+#: Digits of an ETag, and of how those of one version of the code begin.
+ETAG_DIGITS, MARK_DIGITS = 32, 8
+#: How long shards of another version of the code are kept, in seconds: 30 days.
+KEPT = 30 * 24 * 3600
 SPECTROGRAM = "spectrogram.list.element.list.element"
 #: After how many bytes of tables the memory they took is given back. It is not after each build,
 #: since it takes a load of one site some 15 % longer to ask for the same memory again.
@@ -55,6 +61,16 @@ _BUILDING = Threads(2)
 # the memory that the last one has just left.
 _WRITING = Threads(2)
 _BESIDE = Threads(2)  # one for each of those that build
+
+
+def _renew_bars() -> None:
+    """Renew the locks of progress bars: a thread that drew one while forking has kept its lock."""
+    for each in tqdm.mro():
+        if "_lock" in vars(each):
+            each.set_lock(threading.RLock())
+
+
+renewed_in_children(_renew_bars)
 
 
 @dataclass(frozen=True)
@@ -114,6 +130,8 @@ class ShardCache:
         self.corpus = corpus
         self.root = home() / "shards" / corpus
         self._code = code
+        # How all its ETags begin.
+        self._mark = hashlib.sha256(code.encode()).hexdigest()[:MARK_DIGITS]
         self._built_bytes = 0  # since memory has been given back
 
     def etag(self, job: Job) -> str:
@@ -167,9 +185,7 @@ class ShardCache:
 
     def _find_or_build(self, job: Job, path: str) -> Path:
         try:
-            lock = self.root / "locks" / f"{job.name}.lock"
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(lock):
+            with locked(self.root / "locks" / f"{job.name}.lock"):
                 file = self.find(path, self.etag(job))
                 return file if file and _is_sound(file) else self._build(job, path)
         except RecordingError as error:
@@ -180,6 +196,13 @@ class ShardCache:
                 where=self.root,
                 why=error,
                 fix="make room and check permissions, or set BUILDERS_HOME to another folder",
+            ) from error
+        except MemoryError as error:
+            raise CorpusError(
+                "not enough memory to write a shard",
+                where=f"{self.root}: {job.name}",
+                why=error,
+                fix="end other programs, or raise the limit (ulimit -v); a site takes some 400 MB",
             ) from error
 
     def _build(self, job: Job, path: str) -> Path:
@@ -209,8 +232,7 @@ class ShardCache:
                     replace_file(noted, to_json(of_shard))
                 partial.replace(final)
                 for other in final.parent.glob(f"{Path(each).stem}.*"):
-                    # Of another version of the archive or the code, or a ruin.
-                    if other not in (final, noted):
+                    if other not in (final, noted) and self._is_done_with(other):
                         other.unlink(missing_ok=True)
         finally:
             for partial in partials.values():
@@ -222,14 +244,27 @@ class ShardCache:
             raise errors[path]
         return finals[path]
 
+    def _is_done_with(self, file: Path) -> bool:
+        """Whether a file is of another version of the archive, or a ruin.
+
+        What other code has written is left to it: it may be another installation of the package,
+        and the two would remove each other's shards in turn. In `KEPT` it is done with, too.
+        """
+        _, _, rest = file.name.partition(".")
+        try:
+            return rest.startswith(self._mark) or time.time() - file.stat().st_mtime > KEPT
+        except FileNotFoundError:
+            return False
+
     def _write(
         self, job: Job, files: dict[str, Path], notes: Notes
     ) -> tuple[dict[str, str], dict[str, CorpusError]]:
         """Write the shards; the checksum of each, or why it cannot be made."""
 
-        def write(tables: Iterable[pa.Table], file: Path) -> str:
+        def write(tables: Iterable[pa.Table], path: str, file: Path) -> str:
             with _Writer(file, job.features) as writer:
                 for table in tables:
+                    _check_subset(table, path)
                     writer.append(table)
                     self._built_bytes += table.nbytes
                     del table  # before the next is made
@@ -241,7 +276,7 @@ class ShardCache:
             tables = job.tables(notes)
             try:
                 for path, file in files.items():
-                    written[path] = _WRITING.submit(write, tables[path], file)
+                    written[path] = _WRITING.submit(write, tables[path], path, file)
             finally:
                 wait(written.values())
         checksums, errors = {}, {}
@@ -255,7 +290,16 @@ class ShardCache:
     def _etag(self, job: Job, keys: list[dict[Path, str]]) -> str:
         known = sorted(key for each in keys for key in each.values())
         text = json.dumps([self._code, job.facts(), job.paths, known])
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return self._mark + hashlib.sha256(text.encode()).hexdigest()[len(self._mark) : ETAG_DIGITS]
+
+
+def _check_subset(table: pa.Table, path: str) -> None:
+    """Raise for rows that belong into the shard of another subset; no split may have them."""
+    subset = Path(path).name.partition(".")[0].partition("-")[0]
+    if subset in SUBSETS and "subset" in table.column_names:
+        others = set(table["subset"].unique().to_pylist()) - {subset}
+        if others:
+            raise CorpusError(f"rows of {others} were made for {path}", fix="please report this")
 
 
 def _notes_file(place: Path, etag: str) -> Path:

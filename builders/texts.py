@@ -33,6 +33,24 @@ MISSING = frozenset(
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.A | re.I)
 _FLAGS = {"true": True, "false": False}
+#: The user and the password in an address. The ETag in ``corpus://<corpus>@<etag>/`` is neither.
+_CREDENTIALS = re.compile(r"(?<!corpus:)(?<=:)//\S*@")
+
+
+def redacted(text: str) -> str:
+    """A text whose addresses have no user and no password in them."""
+    return _CREDENTIALS.sub("//***@", text)
+
+
+def shown(text: str) -> str:
+    """A text that is fit for a message: what a terminal would obey is escaped, secrets are hidden.
+
+    Names in a release may hold anything, and a message quotes them. Lines stay lines.
+    """
+    plain = "".join(
+        each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text
+    )
+    return redacted(plain)
 
 
 def is_text(name: str | bytes) -> bool:

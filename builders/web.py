@@ -25,6 +25,7 @@ from urllib3.exceptions import HTTPError
 from builders import NAME, URL, __version__
 from builders.errors import CorpusError
 from builders.pace import LONGEST_WAIT, Pace, Say, pause, time_of
+from builders.texts import redacted
 
 BLOCK = 1 << 18  # bytes
 ATTEMPTS = 5
@@ -38,11 +39,6 @@ LONGEST = 300  # characters of a server's text in a message
 AGAIN = (429, 500, 502, 503, 504)
 #: Zenodo refuses the names of HTTP libraries, and asks for this form.
 AGENT = f"{NAME}/{__version__} ({URL})"
-
-
-def redacted(url: str) -> str:
-    """An address without the user and the password in it, for messages."""
-    return re.sub(r"//\S*@", "//***@", url)
 
 
 class Failed(Exception):

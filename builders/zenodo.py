@@ -17,6 +17,7 @@ from pathlib import Path
 
 from builders.download import NoRanges, forget
 from builders.errors import CorpusError, CorpusWarning
+from builders.files import replace_file, settle
 from builders.release import (
     FINGERPRINT,
     Archive,
@@ -24,9 +25,8 @@ from builders.release import (
     archives_in_zip,
     digest,
     home,
-    replace_file,
 )
-from builders.zenodo_record import Published, ZenodoRecord, locked
+from builders.zenodo_record import Published, ZenodoRecord, making
 from builders.zips import Damaged, Index, MissingPart, extract, member_key, read_index
 
 # Where the directory of a zip is looked for at first: that of 500 archives has 64 KiB.
@@ -73,7 +73,7 @@ class ZenodoRelease(Release):
     def file(self, name: str) -> Path:
         path = self.folder / name
         if not path.is_file():
-            with locked(path):
+            with making(path):
                 if not path.is_file():
                     self._fetch_file(name, path)
         elif (file := self.known().get(name)) and path.stat().st_size != file.size:
@@ -150,7 +150,7 @@ class ZenodoRelease(Release):
     def _index(self, outer: str) -> Index:
         self.remote.file(outer)  # tells of which zip the directory has to be
         if (index := self._known_index(outer)) is None:
-            with locked(self._directory(outer)):
+            with making(self._directory(outer)):
                 index = self._known_index(outer) or self._fetch_index(outer)
         return index
 
@@ -175,7 +175,7 @@ class ZenodoRelease(Release):
                 start = error.position
             else:
                 replace_file(self._seal(outer), _seal(part, file).encode())
-                part.replace(directory)
+                settle(part, directory)
                 return read_index(directory, file.size)
             finally:
                 forget(part)
@@ -184,7 +184,7 @@ class ZenodoRelease(Release):
         """One member of a zip on the server, in one range; its CRC is checked."""
         if path.is_file():
             return
-        with locked(path):
+        with making(path):
             if path.is_file():
                 return
             start, stop = self._span(outer, info)
@@ -243,7 +243,7 @@ class ZenodoRelease(Release):
         def check() -> None:
             if (found := digest(part, "md5")) != file.md5:
                 raise Damaged(f"expected md5 {file.md5}, found {found}")
-            part.replace(path)
+            settle(part, path)
 
         try:
             self.remote.fetch(name, part, 0, file.size, check)

@@ -17,12 +17,12 @@ from typing import Any
 from urllib.parse import quote
 
 from datasets.utils import tqdm
-from filelock import FileLock
 
 from builders.download import fetch, forget
 from builders.errors import CorpusError, unknown
-from builders.release import replace_file
-from builders.web import Failed, Refused, endpoint, get_json, redacted
+from builders.files import locked, replace_file
+from builders.texts import redacted
+from builders.web import Failed, Refused, endpoint, get_json
 from builders.zips import Damaged
 
 #: Bytes of a file: a petabyte. What claims to be larger is no size.
@@ -88,7 +88,7 @@ class ZenodoRecord:
     def files(self) -> dict[str, Published]:
         """The files; the API is asked once."""
         if not (known := self.known()):
-            with locked(self._note):
+            with making(self._note):
                 if not (known := self.known()):
                     self._check_online("the list of files")
                     known = self._ask()
@@ -246,11 +246,10 @@ class ZenodoRecord:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def making(path: Path) -> Iterator[None]:
     """Be the one process that makes a file; what cannot be written is an error that says so."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name.lstrip('.')}.lock")):
+        with locked(path.with_name(f".{path.name.lstrip('.')}.lock")):
             yield
     except OSError as error:
         raise CorpusError(

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from builders.errors import CorpusError
+from builders.files import settle
 
 #: What reading a zip or a member of it can end in.
 BAD_ZIP = (
@@ -177,6 +178,14 @@ def _read_index(path: Path, size: int, stat: tuple[int, int]) -> Index:
     return Index(members, spans)
 
 
+def open_member(file: zipfile.ZipFile, member: str) -> IO[bytes]:
+    """The content of a member, which must be packed as a release's are: with deflate, or not."""
+    method = file.getinfo(member).compress_type
+    if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile(f"it is packed by method {method}; only deflate is read")
+    return file.open(member)
+
+
 def extract(size: int, parts: Mapping[int, Path], member: str, path: Path) -> None:
     """Unpack a member from parts of its zip; its CRC is checked."""
     plain = path.with_name(f".{path.name}.plain")
@@ -184,13 +193,13 @@ def extract(size: int, parts: Mapping[int, Path], member: str, path: Path) -> No
         with (
             Sparse(size, parts) as sparse,
             zipfile.ZipFile(cast(BinaryIO, sparse)) as file,
-            file.open(member) as content,
+            open_member(file, member) as content,
             plain.open("wb") as copy,
         ):
             shutil.copyfileobj(content, copy, 1 << 20)
     except (*BAD_ZIP, MissingPart) as error:
         raise Damaged(error) from error
     else:
-        plain.replace(path)
+        settle(plain, path)
     finally:
         plain.unlink(missing_ok=True)

@@ -32,8 +32,8 @@ from datasets import Features, load_dataset
 
 from builders.builder import WRITERS
 from builders.errors import CorpusError
+from builders.files import replace_file
 from builders.notes import Note, Notes
-from builders.release import replace_file
 from builders.schema import RECORDS, stored, table
 from builders.shards import Job, ShardCache
 from tests.conftest import REPOSITORY, run_python
@@ -43,7 +43,7 @@ from wingert2026.synthetic import archives, write_archive
 from wingert2026.synthetic_cells import write_cell_list
 
 #: What the writers of shards use, and what decides nothing of a shard's content.
-DECIDE_NOTHING = {"errors", "release", "zips"}
+DECIDE_NOTHING = {"errors", "files", "release", "zips"}
 
 EST, VAL = ("STIM_seq0001.wav", "STIM_seq0002.wav", "STIM_seq0003.wav"), "STIM_00seq1.wav"
 
@@ -719,3 +719,42 @@ def test_the_key_of_the_code_stands_for_every_module_that_writers_use() -> None:
         source = (REPOSITORY / "builders" / f"{name}.py").read_text(encoding="utf-8")
         used |= set(re.findall(r"^from builders\.(\w+) import", source, re.M))
     assert used - set(WRITERS) == DECIDE_NOTHING
+
+
+def one_shard(code: str, *subsets: str, path: str = "x/est.parquet") -> Path:
+    """A shard of rows of these subsets, which a version of the code has written."""
+    features = Features({"subset": RECORDS["subset"]})
+    rows = [table({"subset": [each]}, features) for each in subsets]
+    cache = ShardCache("one", code)
+    return cache.shard(Job("one", (path,), features, list, str, lambda _: {path: rows}), path)
+
+
+def test_two_versions_of_the_code_keep_their_shards_side_by_side(own_home: Path) -> None:
+    old, new = one_shard("old", "est"), one_shard("new", "est")
+    assert old != new
+    assert (one_shard("old", "est"), one_shard("new", "est")) == (old, new)
+    times = [path.stat().st_ino for path in (old, new)]
+    old.write_bytes(b"spoilt")  # and so it is built again, and takes nothing else away
+    assert one_shard("old", "est") == old
+    assert new.stat().st_ino == times[1]
+
+
+def test_shards_of_other_code_go_after_30_days(own_home: Path) -> None:
+    old = one_shard("old", "est")
+    month = time.time() - 31 * 24 * 3600
+    os.utime(old, (month, month))
+    new = one_shard("new", "est")
+    assert [*new.parent.glob("*.parquet")] == [new]
+
+
+@pytest.mark.parametrize("path", ["x/est.parquet", "stimuli/S/est-00000-of-00004.parquet"])
+def test_no_row_of_another_subset_gets_into_a_shard(own_home: Path, path: str) -> None:
+    assert len(pq.read_table(one_shard("code", "est", "est", path=path))) == 2
+    with pytest.raises(CorpusError, match=r"rows of \{'val'\} were made for"):
+        one_shard("other", "est", "val", path=path)
+    assert no_partial(own_home)
+
+
+def no_partial(own_home: Path) -> bool:
+    return not [*(own_home / "builders").rglob("*.partial")]
+

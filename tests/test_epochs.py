@@ -157,3 +157,20 @@ def test_whatever_a_writer_of_csv_writes_is_read(
     for name, _, _ in rows:
         expected = [(start, end) for other, start, end in rows if other == name]
         equal(bounds(text.getvalue(), name), expected)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "\n", "\r\n", " ", "\ufeff\n", ",,\n"),
+        '{"name": ["STIM_a"], "start": [0], "end": [1]}',
+        '[{"name": "STIM_a", "start": 0, "end": 1}]',
+        '["name", "start", "end"]\n["STIM_a", 0, 1]',
+        '{"name":\n["STIM_a"],\n"start": [0]}',
+        "[]",
+        "null",
+    ],
+)
+def test_json_and_an_empty_line_are_no_table(content: str) -> None:
+    with pytest.raises(ValueError, match=r"no column 'name'|it is no table"):
+        Epochs(content.encode())

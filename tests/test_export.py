@@ -608,3 +608,40 @@ def test_the_yaml_takes_what_the_exporter_knows_better(home: Path, tmp_path: Pat
     out = tmp_path / "out"
     export(find_corpus("wingert2026"), ["cells"], str(out), metadata={"license": "cc-by-4.0"})
     assert header_of(out)["license"] == "cc-by-4.0"
+
+
+@pytest.mark.parametrize("name", ["README.md", "data/A1/CLT028c/est.parquet", "thesis.tex"])
+def test_where_other_files_are_nothing_is_written(home: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(CorpusError, match=f"{re.escape(name)} lie there, and no MANIFEST.json"):
+        export(find_corpus("wingert2026"), ["cells"], str(tmp_path))
+    assert contents(tmp_path) == {name: b"mine"}
+
+
+def test_hidden_files_are_not_in_the_way(home: Path, tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("ref")
+    (tmp_path / ".gitattributes").write_text("*.parquet lfs")
+    assert not export(find_corpus("wingert2026"), ["cells"], str(tmp_path)).failures
+    assert verify(str(tmp_path)) == []
+    assert (tmp_path / ".git" / "HEAD").read_text() == "ref"
+
+
+@pytest.mark.parametrize(
+    "out", ["wingert2026", "nat4", "builders", "builders/exported", "wingert2026/new/one"]
+)
+def test_the_folders_of_packages_are_not_written_to(home: Path, out: str) -> None:
+    before = {path: path.read_bytes() for path in (REPOSITORY / "wingert2026").glob("*.md")}
+    with pytest.raises(CorpusError, match="cannot export into a package"):
+        export(find_corpus("wingert2026"), ["cells"], str(REPOSITORY / out))
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (REPOSITORY / "builders" / "exported").exists()
+
+
+def test_a_password_in_an_address_is_not_told(home: Path) -> None:
+    address = "ftp://me:s3cret@127.0.0.1:9/exported"
+    for call in (lambda: export(find_corpus("nat4"), ["cells"], address), lambda: verify(address)):
+        with pytest.raises(CorpusError) as caught:
+            call()
+        assert "s3cret" not in str(caught.value)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from builders.hdf5 import BAD_HDF5, _is_only_gzipped, line_of_values
+from builders.hdf5 import BAD_HDF5, _is_only_gzipped, line_of_values, read_values
 
 TIMES = np.linspace(0, 9, 100) ** 2
 Fill = Callable[[h5py.File], Any]
@@ -177,3 +177,58 @@ def test_a_damaged_chunk_is_refused(chunk: bytes, why: str | None) -> None:
 
     with file_of(fill) as file, pytest.raises(BAD_HDF5, match=why):
         values_of(file)
+
+
+# --- what is left to HDF5, which makes up what a chunk lacks
+
+
+def written(chunk: bytes, mask: int = 0, **options: Any) -> Fill:
+    """A dataset whose chunk at 60 holds these bytes, for which some filters were left out."""
+
+    def fill(file: h5py.File) -> None:
+        found = file.create_dataset("x", data=TIMES, **{**CHUNKS, **options})
+        found.id.write_direct_chunk((60,), chunk, filter_mask=mask)
+
+    return fill
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        written(PACKED, mask=1),
+        written(TIMES[:29].tobytes(), mask=1),
+        written(TIMES[:31].tobytes(), mask=1),
+        written(TIMES[:29].tobytes(), compression=None),
+        written(zlib.compress(TIMES[:29].tobytes()), shuffle=True),
+        written(zlib.compress(TIMES[:31].tobytes()), shuffle=True),
+        written(zlib.compress(bytes(1 << 26)), shuffle=True),
+        written(PACKED, shuffle=True, mask=2),
+        written(TIMES[:29].tobytes(), shuffle=True, mask=2),
+        written(b"", mask=1),
+        written(PACKED[:40], shuffle=True),
+    ],
+)
+def test_a_chunk_of_another_size_is_refused(fill: Fill) -> None:
+    with file_of(fill) as file, pytest.raises(BAD_HDF5):
+        values_of(file)
+
+
+def test_so_is_one_of_an_array_that_no_fast_reader_takes() -> None:
+    def fill(file: h5py.File) -> None:
+        found = file.create_dataset("x", data=TIMES.reshape(10, 10), chunks=(5, 10), compression=1)
+        found.id.write_direct_chunk((5, 0), zlib.compress(TIMES[:49].tobytes()))
+
+    with file_of(fill) as file, pytest.raises(ValueError, match=r"at \(5, 0\) has 392 bytes, not"):
+        read_values(file["x"])
+
+
+@pytest.mark.parametrize("mask", [0, 1, 2, 3])
+def test_chunks_that_some_filters_were_left_out_of_are_read(mask: int) -> None:
+    """The shuffle filter comes first, then gzip."""
+    content = TIMES[:30].tobytes()
+    if not mask & 1:
+        content = np.frombuffer(content, np.uint8).reshape(30, 8).T.tobytes()
+    if not mask & 2:
+        content = zlib.compress(content)
+    with file_of(written(content, mask, shuffle=True)) as file:
+        assert values_of(file)[60:90].tolist() == TIMES[:30].tolist()

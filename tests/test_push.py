@@ -448,6 +448,18 @@ def test_a_damaged_repository_is_found_and_mended(user: User, hub: HubServer) ->
     assert hub.uploaded() == 0
 
 
+def test_a_repository_that_holds_other_files_is_left_alone(user: User, hub: HubServer) -> None:
+    repository = hub.repository("me/thesis")
+    repository.create(private=True)
+    content = b"mine"
+    repository.store(File.regular(content).etag, content)
+    repository.commit({**repository.files(), "README.md": File.regular(content)}, "mine")
+    for options in ((), ("--dry-run",)):
+        said = user.refused("push", "nat4", "me/thesis", "cells", *options)
+        assert "README.md lie there, and no MANIFEST.json" in said
+    assert files(hub, "me/thesis") == {"README.md": b"mine"}
+
+
 def scripted(*answers: object) -> Callable[[], object]:
     """Gives, or raises, one answer after the other."""
     left = iter(answers)

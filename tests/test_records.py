@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -235,3 +236,18 @@ def test_248_cells_of_73_minutes_at_1_khz_are_counted_in_64_bits(toy: Toy) -> No
         assert found[A, cell] == [counts(5)], cell
         at = int((end - 0.95 + i / 1e4) * 1000) - round(1000 * (end - 1))
         assert found[B, cell] == [counts(at // 10, n_bins=100)], cell
+
+
+def test_two_folders_with_archives_of_one_name_size_and_date_do_not_share_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a folder with what lay in it before."""
+    monkeypatch.setenv("BUILDERS_HOME", str(tmp_path / "builders"))
+    found = []
+    for name, time in (("one", 0.05), ("other", 0.06), ("one", 0.07)):
+        toy = Toy(tmp_path / name)
+        archive = pack(toy.folder, response({CELL: [time], SILENT: []})).path
+        archive.write_bytes(archive.read_bytes().ljust(1 << 16, b"\0"))
+        os.utime(archive, (1, 1))
+        found.append(toy.responses(EST)[B, CELL])
+    assert found == [[counts(each)] for each in (5, 6, 7)]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from builders.builder import find_corpus
 from builders.errors import CorpusError
+from builders.files import replace_file
 from builders.nems import read_signals
 from builders.release import (
     FINGERPRINT,
@@ -24,7 +25,6 @@ from builders.release import (
     content_key,
     digest,
     home,
-    replace_file,
 )
 from builders.zenodo import ZenodoRelease
 
@@ -114,6 +114,31 @@ def test_a_file_is_not_opened_while_its_size_and_time_are_the_same(folder: Path)
     (folder / "a").write_bytes(b"new")
     os.utime(folder / "a", ns=(time, time))
     assert content_key(folder / "a") == key
+
+
+def test_two_folders_that_hold_files_of_one_name_size_and_time_have_two_keys(folder: Path) -> None:
+    """Tars are normalised, and Nix gives all files one date."""
+    keys = set()
+    for name in ("one", "other"):
+        path = write(folder / name / "a", name[:2].encode())
+        os.utime(path, ns=(1, 1))
+        keys.add(content_key(path))
+    assert len(keys) == 2
+
+
+def test_a_confirmed_file_that_another_of_its_size_and_time_replaces_has_a_new_key(
+    folder: Path,
+) -> None:
+    path = folder / "a"
+    key = write_confirmed(path, b"old")
+    before = path.stat()
+    for other in (folder / "b", path):  # another file, and the same one
+        write(other, b"new" if other == path else b"NEW")
+        os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+        other.replace(path)
+        assert path.stat().st_mtime_ns == before.st_mtime_ns
+        assert content_key(path) != key
+        key = content_key(path)
 
 
 def test_files_of_the_same_name_have_their_own_keys(folder: Path) -> None:

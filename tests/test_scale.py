@@ -105,6 +105,42 @@ def test_a_process_that_dies_fails_its_task_and_hangs_nothing() -> None:
     assert "terminated abruptly" in str(done["deadly"])
 
 
+SLEEPERS = """
+import os, sys, time
+from builders import scale
+def sleep(path):
+    open(path, "w").write(str(os.getpid()))
+    time.sleep(600)
+if __name__ == "__main__":
+    list(scale.run(sleep, {path: path for path in sys.argv[1:]}, workers=2))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path, how: int) -> None:
+    script, notes = tmp_path / "sleepers.py", [tmp_path / "one", tmp_path / "two"]
+    script.write_text(SLEEPERS)
+    parent = subprocess.Popen(
+        [sys.executable, script, *notes],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(lambda: all(each.exists() and each.read_text() for each in notes))
+    parent.send_signal(how)
+    parent.wait(timeout=20)
+    workers = [Path("/proc", each.read_text()) for each in notes]
+    wait_for(lambda: not any(_is_alive(worker) for worker in workers), 20)
+
+
+def _is_alive(process: Path) -> bool:
+    """Whether a process is there, and not only its entry, until somebody asks how it ended."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_a_scheduler_that_is_not_there_is_an_error_that_says_so() -> None:
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "0.5s"}),

@@ -1,20 +1,29 @@
-"""What a release, or a log of ours, must never do: run code, or tell a token."""
+"""What a release, or a log of ours, must never do: run code, command a terminal, tell a token."""
 
 from __future__ import annotations
 
 import ast
+import gzip
+import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from builders.errors import CorpusError
+from builders.cli import main
+from builders.errors import CorpusError, RecordingError, unknown
+from builders.excluded import write_excluded
+from builders.findings import Findings
+from builders.notes import Note
 from nat4.builder import Nat4
 
+from .archives import CELL, SESSION, SPIKES, header, pack, recording, response
 from .conftest import REPOSITORY, run_python
 from .test_cells import CONTENT as CELL_LIST
 from .test_cells import read as read_cell_list
 from .test_zenodo import as_published
+from .toy import EST, Toy
 from .zenodo import Handler, ZenodoServer
 
 # -- No code comes out of data ---------------------------------------------------------------------
@@ -143,3 +152,98 @@ def test_a_token_is_not_logged_stored_or_sent(
     files = [path for path in own_home.rglob("*") if path.is_file() and path.name != "token"]
     assert any(path.suffix == ".parquet" for path in files)
     assert not [path for path in files if TOKEN.encode() in path.read_bytes()]
+
+
+# --- what a terminal would obey
+
+ODD = "\x1b]0;owned\x07\x9b31m\u202e\r\x08"
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda: str(CorpusError(ODD, where=ODD, why=ODD, fix=ODD)),
+        lambda: str(RecordingError(ODD, where=ODD, why=ODD, unit=ODD, corpus=ODD)),
+        lambda: str(unknown(ODD, ODD, [ODD])),
+        lambda: str(Note(ODD, ODD, ODD)),
+        lambda: "\n".join(Findings([Note("S", ODD, ODD)], 1, 1, {ODD: ODD}).lines()),
+    ],
+)
+def test_a_message_has_nothing_that_a_terminal_obeys(say: Callable[[], str]) -> None:
+    said = say()
+    assert all(letter.isprintable() or letter == "\n" for letter in said)
+    assert r"\x1b]0;owned\x07" in said
+
+
+@pytest.mark.parametrize("name", ["epoch", "cell", "member", "type", "file"])
+def test_nothing_of_a_release_reaches_a_terminal_raw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("BUILDERS_HOME", str(tmp_path / "builders"))
+    toy, files, cell = Toy(tmp_path), recording(), f"{SESSION}-003-{ODD}"
+    if name == "epoch":
+        files = {**files, **response({CELL: SPIKES}, epochs=[(f"STIM_{ODD}", -1, 1)])}
+    elif name == "cell":
+        toy = Toy(tmp_path, {cell: "A1"})
+        files |= response({CELL: SPIKES})
+    elif name == "member":
+        files = {f"../{ODD}": b"x"}
+    elif name == "type":
+        files[f"{SESSION}.resp.json"] = header(ODD)
+    pack(toy.folder, files, f"{SESSION}_{ODD.replace('/', '')}.tgz" if name == "file" else "x.tgz")
+    if name == "file":
+        archive = next((tmp_path / "recordings").iterdir())
+        archive.write_bytes(archive.read_bytes()[:200])
+    try:
+        toy.shard(EST)
+        said = "\n".join(str(Note("", *each)) for each in toy.notes(EST))
+    except CorpusError as error:
+        said = str(error)
+    assert r"\x1b]0;owned" in said
+    assert all(letter.isprintable() or letter == "\n" for letter in said)
+
+
+def test_the_command_line_shows_nothing_raw(
+    own_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_excluded("nat4", {f"TNC008a-{ODD}": ODD})
+    for command in (["status"], ["info", "nat4"], ["exclude", "nat4", ODD], ["verify", ODD]):
+        monkeypatch.setattr("sys.argv", ["builders", *command])
+        with suppress(SystemExit):
+            main()
+    said = "".join(capsys.readouterr())
+    assert said.count(r"\x1b]0;owned") >= 4
+    assert "\x1b]0" not in said
+
+
+# --- a little memory
+
+ZEROS = """
+import resource, sys
+from pathlib import Path
+from tests.toy import EST, Toy
+toy = Toy(Path(sys.argv[1]))
+toy.shard(EST)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)  # MB
+"""
+
+
+def test_a_gigabyte_of_zeros_that_nobody_asked_for_takes_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUILDERS_HOME", str(tmp_path / "builders"))
+    packed_zeros = gzip_of_zeros(1 << 30)
+    for name in (f"{SESSION}.pupil.h5", f"{SESSION}.pupil.csv", "zeros.bin"):
+        folder = tmp_path / name
+        path = pack(folder, recording()).path
+        # A tar goes on where a gzip stream ends: what comes first is the large member.
+        info = tarfile.TarInfo(name)
+        info.size = 1 << 30
+        path.write_bytes(gzip.compress(info.tobuf()) + packed_zeros + path.read_bytes())
+        peak = run_python(f"import sys; sys.argv[1:] = [{str(folder)!r}]\n{ZEROS}", USE_TORCH="0")
+        assert int(peak) < 600
+
+
+def gzip_of_zeros(size: int) -> bytes:
+    """Gzip streams that hold so many zeros, 1 MiB at a time."""
+    return gzip.compress(bytes(1 << 20)) * (size >> 20)

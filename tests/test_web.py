@@ -460,9 +460,9 @@ def test_a_password_in_the_address_is_used_and_not_told(
     texts.append(report(caught.value))
     assert all("127.0.0.1" in text for text in texts)
     assert not [text for text in texts if SECRET in text]
-    assert web.redacted(f"https://me:{SECRET}@h/x") == "https://***@h/x"
-    assert web.redacted("https://h/x?a@b") == "https://***@b"  # rather too much than too little
-    assert web.redacted("https://h/x") == "https://h/x"
+    assert redacted(f"https://me:{SECRET}@h/x") == "https://***@h/x"
+    assert redacted("https://h/x?a@b") == "https://***@b"  # rather too much than too little
+    assert redacted("https://h/x") == "https://h/x"
 
 
 # -- what no server should send --------------------------------------------------------------------

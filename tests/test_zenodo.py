@@ -556,6 +556,20 @@ def test_packed_members_and_those_of_macos(server: ZenodoServer, tmp_path: Path)
     assert content(one) == b"x" * 100_000
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_member_that_is_packed_in_another_way_is_refused_where_it_is_asked_for(
+    server: ZenodoServer, tmp_path: Path, method: int
+) -> None:
+    path = tmp_path / RECORDINGS
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("recordings/a.tgz", b"a" * 100_000, method)
+        file.writestr("recordings/b.tgz", b"b" * 100_000, zipfile.ZIP_DEFLATED)
+    server.replace(RECORDINGS, path)
+    odd, plain = release().archives("recordings")
+    refused(lambda: content(odd), f"packed by method {method}", "a.tgz")
+    assert content(plain) == b"b" * 100_000
+
+
 # -- offline, and by hand --------------------------------------------------------------------------
 
 

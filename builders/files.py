@@ -1,0 +1,90 @@
+"""Files that others rely on: written as a whole or not at all, by one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+from builders.errors import CorpusWarning
+
+#: How a disk says that it has no locks. `FileLock` itself makes do where it says ENOSYS.
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, and never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    temporary.write_bytes(content)
+    settle(temporary, path)
+
+
+def settle(temporary: Path, path: Path) -> None:
+    """Give a file that has been written its name, by which others will take it for whole.
+
+    Its bytes reach the disk first: else a power cut might leave the name, and not the content.
+    """
+    _sync(temporary)
+    temporary.replace(path)
+    with suppress(OSError):  # where a folder cannot be opened, as on Windows
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, timeout: float = -1) -> Iterator[None]:
+    """Be the only process that holds this lock; the file stays where it is.
+
+    On a disk that has no locks, a second file stands for the lock. A process that is killed there
+    may leave it behind.
+
+    Parameters
+    ----------
+    path : Path
+        The lock's file; its folder is made.
+    timeout : float
+        Seconds to wait; for ever if negative.
+
+    Raises
+    ------
+    filelock.Timeout
+        If it took longer.
+    OSError
+        If the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock: BaseFileLock = FileLock(path, timeout=timeout)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        lock = SoftFileLock(path.with_name(f"{path.name}.held"), timeout=timeout)
+        warnings.warn(
+            f"the disk of {path.parent} has no locks: {lock.lock_file} is used in their place; if "
+            "nothing goes on although no other process is at work, delete it, or set BUILDERS_HOME "
+            "to a folder on another disk",
+            CorpusWarning,
+            stacklevel=3,
+        )
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

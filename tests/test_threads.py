@@ -1,0 +1,122 @@
+"""What threads share, and what a forked process does with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fsspec
+import pytest
+from datasets.utils import tqdm
+
+from builders.threads import Once, Threads
+
+LONGEST = 20  # s that a forked process may take
+
+
+def in_child(function: Callable[[], object]) -> bool:
+    """Whether a forked process ends well, and in time."""
+    child = os.fork()
+    if not child:
+        signal.alarm(LONGEST)
+        try:
+            function()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_a_value_is_made_once_by_whoever_asks_first() -> None:
+    once: Once[str, int] = Once(2)
+    made: list[int] = []
+
+    def make() -> int:
+        time.sleep(0.05)
+        made.append(len(made))
+        return made[-1]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: once.get("a", make), range(8))) == {0}
+    assert once.get("b", make) == 1
+    assert once.get("a", make) == 0
+    assert once.get("c", make) == 2
+    assert once.get("a", make) == 3  # of three, two are kept
+
+
+def test_what_fails_is_tried_again_and_others_go_on() -> None:
+    once: Once[str, int] = Once(2)
+    with pytest.raises(ZeroDivisionError):
+        once.get("a", lambda: 1 // 0)
+    assert once.get("a", lambda: once.get("b", lambda: 5) + 1) == 6
+
+
+def test_a_child_makes_what_its_parent_was_making() -> None:
+    once: Once[str, int] = Once(2)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> int:
+        begun.set()
+        go_on.wait()
+        return 1
+
+    thread = threading.Thread(target=once.get, args=("a", slow))
+    thread.start()
+    begun.wait()
+    assert in_child(lambda: once.get("a", lambda: 2))
+    go_on.set()
+    thread.join()
+    assert once.get("a", lambda: 3) == 1
+
+
+def test_a_child_has_threads_of_its_own() -> None:
+    threads = Threads(1)
+    go_on = threading.Event()
+    future = threads.submit(go_on.wait)
+    assert in_child(lambda: threads.submit(int).result())
+    go_on.set()
+    assert future.result()
+
+
+def test_a_child_draws_its_own_bars() -> None:
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with tqdm.get_lock():
+            held.set()
+            go_on.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    assert in_child(lambda: tqdm([]).close())
+    go_on.set()
+    thread.join()
+
+
+def test_children_of_a_process_that_lists_a_repository_list_it_too(
+    own_home: Path, tmp_path: Path
+) -> None:
+    """Its list of cells is read anew each time, while others are forked."""
+    is_over = False
+
+    def look() -> None:
+        assert fsspec.filesystem("corpus").find("wingert2026/data/A1")
+
+    def look_all_the_time() -> None:
+        while not is_over:
+            os.utime(os.environ["WINGERT2026_DATA"])
+            look()
+
+    thread = threading.Thread(target=look_all_the_time)
+    thread.start()
+    try:
+        assert all(in_child(look) for _ in range(12))
+    finally:
+        is_over = True
+        thread.join()
