@@ -24,7 +24,9 @@ CONNECTIONS = 4
 #: The files of a shard: written whole, on its way, and the notes on it.
 SHARD = re.compile(r".+\.[0-9a-f]{32}(\.[0-9a-f]{32}\.parquet|\.partial|\.notes(\.\d+\.\d+)?)")
 #: What is noted of a record and of its zips, and what is on its way.
-NOTED = re.compile(r"\.(record-\d+\.json|.+\.(directory(\.checksum|\.\d+)?|part|plain|lock|\d+\.\d+))")
+NOTED = re.compile(
+    r"\.(record-\d+\.json|.+\.(directory(\.checksum|\.\d+)?|part|plain|lock|\d+\.\d+))"
+)
 
 
 def archives(builder: type[CorpusBuilder], release: Release, names: Sequence[str]) -> list[Archive]:

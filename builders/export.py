@@ -86,8 +86,8 @@ def export(
     Raises
     ------
     CorpusError
-        If a config is unknown or not in the release; or nothing can be written to `out`, or it holds
-        other files and no manifest, or is the folder of a package. What goes wrong with single
+        If a config is unknown or not in the release, or nothing can be written to `out`. If `out`
+        holds other files and no manifest, or lies in a package. What goes wrong with single
         archives is in the result.
     """
     folder, release = Folder(out), user_folder(corpus)

@@ -96,9 +96,10 @@ def push(
     Raises
     ------
     CorpusError
-        If nobody is logged in; the repository is public and `public` is not said, or the licence is
-        not; it holds other files, and no manifest; a shard cannot be built; the Hub refuses, or cannot be reached in several attempts; or
-        what is there afterwards is not what was sent.
+        If nobody is logged in. If the repository is public and `public` is not said, or the licence
+        is not; or it holds other files, and no manifest. If a shard cannot be built; the Hub
+        refuses, or cannot be reached in several attempts; or what is there afterwards is not what
+        was sent.
     """
     cannot = f"cannot push to {repository}"
     check_name(repository)

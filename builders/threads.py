@@ -99,4 +99,3 @@ def renewed_in_children(renew: Callable[[], object]) -> None:
     """Call a function in each process that is forked from this one."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=renew)
-

@@ -757,4 +757,3 @@ def test_no_row_of_another_subset_gets_into_a_shard(own_home: Path, path: str) -
 
 def no_partial(own_home: Path) -> bool:
     return not [*(own_home / "builders").rglob("*.partial")]
-

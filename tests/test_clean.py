@@ -1,4 +1,4 @@
-"""`builders clean`: it removes what was made here, says what it could not, and nothing else goes."""
+"""`builders clean` removes what was made here and nothing else, and says what it could not."""
 
 from __future__ import annotations
 

@@ -17,28 +17,27 @@ from builders.files import NO_LOCKS, locked, replace_file
 def test_the_content_is_on_the_disk_before_it_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[str, bool]] = []
+    seen: list[tuple[Path, bool]] = []
     path, sync = tmp_path / "folder" / "a", os.fsync
 
     def spy(descriptor: int) -> None:
-        seen.append((os.readlink(f"/proc/self/fd/{descriptor}"), path.exists()))
+        seen.append((Path("/proc/self/fd", str(descriptor)).readlink(), path.exists()))
         sync(descriptor)
 
     monkeypatch.setattr("os.fsync", spy)
     replace_file(path, b"content")
     (part, was_there), folder = seen
-    assert Path(part).parent == path.parent
-    assert part != str(path)
+    assert part.parent == path.parent
+    assert part != path
     assert not was_there
-    assert folder == (str(path.parent), True)
+    assert folder == (path.parent, True)
     assert [each.name for each in path.parent.iterdir()] == ["a"]
 
 
 def test_two_do_not_hold_one_lock(tmp_path: Path) -> None:
     lock = tmp_path / "x" / "a.lock"
-    with locked(lock):
-        with pytest.raises(Timeout), locked(lock, timeout=0):
-            pass
+    with locked(lock), pytest.raises(Timeout), locked(lock, timeout=0):
+        pass
     with locked(lock, timeout=0):
         pass
 
@@ -52,12 +51,11 @@ def test_on_a_disk_without_locks_a_file_stands_for_them(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     lock = tmp_path / "a.lock"
-    with pytest.warns(CorpusWarning, match=f"the disk of {tmp_path} has no locks"):
-        with locked(lock):
-            with pytest.raises(Timeout), locked(lock, timeout=0):
-                pass
-        with locked(lock, timeout=0):
-            pass
+    warned = pytest.warns(CorpusWarning, match=f"the disk of {tmp_path} has no locks")
+    with warned, locked(lock), pytest.raises(Timeout), locked(lock, timeout=0):
+        pass
+    with warned, locked(lock, timeout=0):
+        pass
 
 
 def test_another_error_of_a_lock_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 from builders import disk, download, pace, web
 from builders.errors import CorpusError, CorpusWarning
 from builders.release import Archive
+from builders.texts import redacted
 from wingert2026.builder import Wingert2026
 
 from .conftest import run_python
