@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+#: The bins of a cell's spikes, of which there are millions.
+Train = NDArray[np.int32]
 
 #: No recording is as long: 18 hours at 1 kHz. The counts of a trial of this length take 0.5 GB.
 MAX_BINS = 2**26
@@ -108,7 +110,7 @@ def find_trials(starts: Floats, ends: Floats, fs: float) -> Trials:
     return Trials(starts[kept], first[kept], (stop - first)[kept], tuple(left_out))
 
 
-def spike_bins(times: Floats, fs: float, n_bins: int) -> Ints:
+def spike_bins(times: Floats, fs: float, n_bins: int) -> Train:
     """The bins of a cell's spikes.
 
     Parameters
@@ -122,8 +124,8 @@ def spike_bins(times: Floats, fs: float, n_bins: int) -> Ints:
 
     Returns
     -------
-    (m,) int64
-        Ascending; a bin stands once for each of its spikes.
+    (m,) int32
+        Ascending; a bin stands once for each of its spikes. `MAX_BINS` is far below the limit.
 
     Raises
     ------
@@ -137,7 +139,7 @@ def spike_bins(times: Floats, fs: float, n_bins: int) -> Ints:
     inside = (bins >= 0) & (bins < n_bins)
     if not inside.all():
         bins = bins[inside]
-    train = bins.astype(np.int64)
+    train = bins.astype(np.int32)
     if (train[1:] < train[:-1]).any():  # mostly they are in order, and sorting takes longer
         train.sort()
     return train
@@ -149,12 +151,14 @@ def ranges(starts: Ints, sizes: Ints) -> Ints:
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + sizes, sizes)
 
 
-def count_spikes(bins: Ints, first: Ints, n_bins: Ints, width: int = 1) -> NDArray[np.float32]:
+def count_spikes(
+    bins: Train | Ints, first: Ints, n_bins: Ints, width: int = 1
+) -> NDArray[np.float32]:
     """Spike counts of many trials, all at once.
 
     Parameters
     ----------
-    bins : (n,) int64
+    bins : (n,) int32 or int64
         Ascending bins of the spikes.
     first, n_bins : (R,) int64
         First bin of each trial, and its number of counts; in any order, overlapping or not.
@@ -166,7 +170,10 @@ def count_spikes(bins: Ints, first: Ints, n_bins: Ints, width: int = 1) -> NDArr
     (sum(n_bins),) float32
         The counts of the first trial, then the second's, and so on; exact up to 2 ** 24.
     """
-    low, high = np.searchsorted(bins, first), np.searchsorted(bins, first + n_bins * width)
+    # Of the bins' own type: else all of them would be copied.
+    low, high = (
+        np.searchsorted(bins, bound.astype(bins.dtype)) for bound in (first, first + n_bins * width)
+    )
     size = high - low
     inside = (bins[ranges(low, size)] - np.repeat(first, size)) // width
     inside += np.repeat(np.cumsum(n_bins) - n_bins, size)

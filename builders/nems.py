@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.binning import Floats, Ints, Trials, spike_bins
+from builders.binning import Floats, Train, Trials, spike_bins
 from builders.epochs import Epochs
 from builders.errors import CorpusError, RecordingError
 from builders.hdf5 import BAD_HDF5, MAX_VALUES, dataset, line_of_values, read_values
@@ -136,11 +136,11 @@ class Signal:
         for cell, packed in zip(names, self._packed(names), strict=True):
             yield cell, self._unpacked(cell, packed)
 
-    def bins(self, cells: Sequence[str], n_bins: int) -> Iterator[Ints | RecordingError]:
+    def bins(self, cells: Sequence[str], n_bins: int) -> Iterator[Train | RecordingError]:
         """Ascending bins of each cell's spikes, up to bin `n_bins`; or why they cannot be told."""
         packed = list(self._packed(cells))
 
-        def binned(cell: str, packed: Callable[[], NDArray[Any]]) -> Ints | RecordingError:
+        def binned(cell: str, packed: Callable[[], NDArray[Any]]) -> Train | RecordingError:
             try:
                 times = self._unpacked(cell, packed)
                 return spike_bins(times, self.fs, n_bins)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from builders.binning import Ints, Trials
+from builders.binning import Ints, Train, Trials
 from builders.errors import CorpusError, RecordingError
 from builders.members import broken
 from builders.nems import Signal
@@ -29,9 +31,10 @@ class Spikes:
 
     Attributes
     ----------
-    line : (n,) int64
+    line : (n,) int32 or int64
         The bins of all spikes, ascending: each cell's follow the one's before it, with a gap
         between two, so that the spikes of any set of (cell, trial) pairs are counted by one call.
+        They are int64 where the last of them is too large for int32.
     begins : dict of str to int
         Where in `line` the first bin of each cell's recording is.
     recording : dict of str to int
@@ -50,7 +53,7 @@ class Spikes:
         self.recording = {cell: places[0][0] for cell, places in channels.items()}
         self.begins: dict[str, int] = {}
         self.errors: dict[str, CorpusError] = {}
-        trains: dict[str, Ints] = {}
+        trains: dict[str, Train] = {}
         begin = 0
         for number, response in enumerate(responses):
             names = {
@@ -66,19 +69,18 @@ class Spikes:
                 if isinstance(train, RecordingError):
                     self.errors[cell] = train.about(cell)
                 elif self.recording[cell] == number:
-                    train += begin
                     trains[cell] = train
                     self.begins[cell] = begin
                     begin += 2 * n_bins
                 elif cell in trains and not self._is_same(cell, number, train, trains):
                     why = f"{cell} is not as it is in {responses[self.recording[cell]].archive}"
                     self.errors[cell] = broken(response.archive, response.member, why, cell)
-        self.line: Ints = np.concatenate([*trains.values(), np.empty(0, np.int64)])
+        self.line = _in_line(trains, self.begins, np.int32 if begin < 2**31 else np.int64)
 
-    def _is_same(self, cell: str, number: int, train: Ints, trains: Mapping[str, Ints]) -> bool:
+    def _is_same(self, cell: str, number: int, train: Train, trains: Mapping[str, Train]) -> bool:
         """Whether a cell has the same spikes and trials in a second recording."""
         first, second = (_bins_of(self.trials[each]) for each in (self.recording[cell], number))
-        return first == second and np.array_equal(trains[cell] - self.begins[cell], train)
+        return first == second and np.array_equal(trains[cell], train)
 
     def stimuli(self) -> list[str]:
         """Names of all stimuli, sorted."""
@@ -100,6 +102,18 @@ class Spikes:
             if trials is not None:
                 found[number] = trials
         return found
+
+
+def _in_line(
+    trains: Mapping[str, Train], begins: Mapping[str, int], dtype: type[np.int32 | np.int64]
+) -> Train | Ints:
+    line: NDArray[Any] = np.empty(sum(map(len, trains.values())), dtype)
+    place = 0
+    for cell, train in trains.items():
+        end = place + len(train)
+        np.add(train, begins[cell], out=line[place:end], dtype=dtype)
+        place = end
+    return line
 
 
 def _told(trials: Mapping[str, Trials | CorpusError]) -> dict[str, Trials]:

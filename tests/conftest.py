@@ -18,9 +18,6 @@ from builders.builder import corpora, find_corpus
 REPOSITORY = Path(__file__).parent.parent
 MEMORY = 1 << 30  # bytes that a test with limited memory may take
 
-# This process has imported `datasets` with torch; its children need a second less without.
-os.environ["USE_TORCH"] = "0"
-
 
 @pytest.fixture(scope="session", params=sorted(corpora()))
 def corpus(request: pytest.FixtureRequest) -> str:

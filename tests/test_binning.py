@@ -33,7 +33,7 @@ def trials(bounds: Bounds, fs: float = FS) -> list[tuple[float, int, int]]:
 
 def bins(times: Sequence[float], n_bins: int = 100, fs: float = FS) -> list[int]:
     found = spike_bins(np.array(times, np.float64), fs, n_bins)
-    assert found.dtype == np.int64
+    assert found.dtype == np.int32
     return list(map(int, found))
 
 

@@ -299,24 +299,6 @@ def test_a_second_export_writes_nothing(own_home: Path) -> None:
     assert not (own_home / "builders" / "shards").exists()
 
 
-def test_what_lies_there_already_is_not_written_again(own_home: Path) -> None:
-    """Nor where the manifest is lost; and what is not as it should be is."""
-    out = own_home / "out"
-    first = export(find_corpus("nat4"), [], str(out))
-    before = times(out)
-    (out / MANIFEST).unlink()
-    spoilt = out / "cells.parquet"
-    spoilt.write_bytes(spoilt.read_bytes()[:-1] + b"x")
-    second = export(find_corpus("nat4"), [], str(out))
-    assert second.written == ["cells.parquet"]
-    assert second.manifest == first.manifest
-    assert {path for path, time in times(out).items() if before[path] != time} == {
-        "cells.parquet",
-        MANIFEST,
-    }
-    assert verify(str(out)) == []
-
-
 @pytest.mark.usefixtures("built")
 def test_a_changed_archive_rewrites_its_shards_and_is_seen(own_release: Path) -> None:
     """Neither do other shards change, nor is what was loaded before taken for it."""
@@ -550,7 +532,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(home: Path, tmp_
     with pytest.raises(CorpusError, match="cannot read a manifest"):
         export(nat4, ["cells"], str(out))
     (tmp_path / "file").write_text("")
-    with pytest.raises(CorpusError, match="cannot use a folder"):
+    with pytest.raises(CorpusError, match="cannot (use a folder|write where other files are)"):
         export(nat4, ["cells"], str(tmp_path / "file"))
 
 

@@ -198,13 +198,11 @@ def written(chunk: bytes, mask: int = 0, **options: Any) -> Fill:
         written(PACKED, mask=1),
         written(TIMES[:29].tobytes(), mask=1),
         written(TIMES[:31].tobytes(), mask=1),
-        written(TIMES[:29].tobytes(), compression=None),
         written(zlib.compress(TIMES[:29].tobytes()), shuffle=True),
         written(zlib.compress(TIMES[:31].tobytes()), shuffle=True),
         written(zlib.compress(bytes(1 << 26)), shuffle=True),
         written(PACKED, shuffle=True, mask=2),
         written(TIMES[:29].tobytes(), shuffle=True, mask=2),
-        written(b"", mask=1),
         written(PACKED[:40], shuffle=True),
     ],
 )

@@ -106,16 +106,6 @@ def test_new_content_has_a_new_key(folder: Path, content: bytes) -> None:
     assert content_key(folder / "a") == new
 
 
-def test_a_file_is_not_opened_while_its_size_and_time_are_the_same(folder: Path) -> None:
-    key = write_confirmed(folder / "a", b"old")
-    touch(folder / "a")
-    assert content_key(folder / "a") == key
-    time = (folder / "a").stat().st_mtime_ns
-    (folder / "a").write_bytes(b"new")
-    os.utime(folder / "a", ns=(time, time))
-    assert content_key(folder / "a") == key
-
-
 def test_two_folders_that_hold_files_of_one_name_size_and_time_have_two_keys(folder: Path) -> None:
     """Tars are normalised, and Nix gives all files one date."""
     keys = set()

@@ -116,7 +116,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_workers_end_with_the_process_that_started_them(tmp_path: Path, how: int) -> None:
     script, notes = tmp_path / "sleepers.py", [tmp_path / "one", tmp_path / "two"]
     script.write_text(SLEEPERS)

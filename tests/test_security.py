@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import gzip
-import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -214,36 +212,3 @@ def test_the_command_line_shows_nothing_raw(
     said = "".join(capsys.readouterr())
     assert said.count(r"\x1b]0;owned") >= 4
     assert "\x1b]0" not in said
-
-
-# --- a little memory
-
-ZEROS = """
-import resource, sys
-from pathlib import Path
-from tests.toy import EST, Toy
-toy = Toy(Path(sys.argv[1]))
-toy.shard(EST)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)  # MB
-"""
-
-
-def test_a_gigabyte_of_zeros_that_nobody_asked_for_takes_no_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BUILDERS_HOME", str(tmp_path / "builders"))
-    packed_zeros = gzip_of_zeros(1 << 30)
-    for name in (f"{SESSION}.pupil.h5", f"{SESSION}.pupil.csv", "zeros.bin"):
-        folder = tmp_path / name
-        path = pack(folder, recording()).path
-        # A tar goes on where a gzip stream ends: what comes first is the large member.
-        info = tarfile.TarInfo(name)
-        info.size = 1 << 30
-        path.write_bytes(gzip.compress(info.tobuf()) + packed_zeros + path.read_bytes())
-        peak = run_python(f"import sys; sys.argv[1:] = [{str(folder)!r}]\n{ZEROS}", USE_TORCH="0")
-        assert int(peak) < 600
-
-
-def gzip_of_zeros(size: int) -> bytes:
-    """Gzip streams that hold so many zeros, 1 MiB at a time."""
-    return gzip.compress(bytes(1 << 20)) * (size >> 20)
