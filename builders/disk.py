@@ -165,11 +165,11 @@ def folder_size(folder: Path) -> int:
 
 
 def total_size(files: Iterable[Path]) -> int:
-    """Bytes of these files; one that disappears meanwhile has none."""
+    """Bytes of these files; a link that leads nowhere has none."""
     size = 0
     for path in files:
         with suppress(OSError):
-            size += path.lstat().st_size
+            size += path.stat().st_size
     return size
 
 

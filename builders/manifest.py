@@ -214,6 +214,8 @@ class Folder:
         with self.reached():
             self._filesystem.invalidate_cache()
             found = self._filesystem.find(self._root, detail=True)
+        if self._root in found:
+            raise CorpusError("cannot use a folder", where=self.url, why="it is a file")
         start = len(self._root.rstrip("/")) + 1
         return {path[start:]: int(each["size"] or 0) for path, each in found.items()}
 

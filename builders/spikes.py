@@ -107,6 +107,7 @@ class Spikes:
 def _in_line(
     trains: Mapping[str, Train], begins: Mapping[str, int], dtype: type[np.int32 | np.int64]
 ) -> Train | Ints:
+    """The spikes of all cells, each cell's moved to where its recording begins."""
     line: NDArray[Any] = np.empty(sum(map(len, trains.values())), dtype)
     place = 0
     for cell, train in trains.items():

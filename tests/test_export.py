@@ -532,7 +532,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(home: Path, tmp_
     with pytest.raises(CorpusError, match="cannot read a manifest"):
         export(nat4, ["cells"], str(out))
     (tmp_path / "file").write_text("")
-    with pytest.raises(CorpusError, match=r"cannot (use a folder|write where other files are)"):
+    with pytest.raises(CorpusError, match="cannot use a folder"):
         export(nat4, ["cells"], str(tmp_path / "file"))
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from builders.hdf5 import BAD_HDF5, _is_only_gzipped, line_of_values, read_values
+from builders.reference_files import _check_chunks
 
 TIMES = np.linspace(0, 9, 100) ** 2
 Fill = Callable[[h5py.File], Any]
@@ -230,3 +231,23 @@ def test_chunks_that_some_filters_were_left_out_of_are_read(mask: int) -> None:
         content = zlib.compress(content)
     with file_of(written(content, mask, shuffle=True)) as file:
         assert values_of(file)[60:90].tolist() == TIMES[:30].tolist()
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        stored(),
+        stored(**CHUNKS, shuffle=True, fletcher32=True),
+        stored(chunks=(30,), compression="lzf"),
+        stored(np.arange(100), **CHUNKS, scaleoffset=0),
+        written(TIMES[:30].tobytes(), mask=3, shuffle=True),
+        written(PACKED, mask=1, shuffle=True),
+    ],
+)
+def test_the_slow_reader_checks_chunks_too_and_refuses_no_sound_one(fill: Fill) -> None:
+    with file_of(fill) as file:
+        _check_chunks(file["x"])
+        assert len(read_values(file["x"])) == 100
+    short = written(zlib.compress(TIMES[:29].tobytes()), shuffle=True)
+    with file_of(short) as file, pytest.raises(ValueError, match="a chunk has 232 bytes"):
+        _check_chunks(file["x"])
