@@ -118,26 +118,34 @@ def own_files(builder: type[CorpusBuilder], folder: Path) -> list[Path]:
     Raises
     ------
     CorpusError
-        If the environment says that the folder, or one in it, is the user's own.
+        If the environment says that the folder, one in it, or one that it links to is the user's.
     """
-    for name in corpora():
-        variable = f"{name.upper()}_DATA"
-        if (named := os.environ.get(variable)) and folder.is_dir():
-            owned = user_path(variable, named).resolve()
-            if folder.resolve() in (owned, *owned.parents):
-                raise CorpusError(
-                    f"cannot remove {folder}", why=f"{variable} names {owned}: it is yours"
-                )
-    shards, _ = (folder for _, folder in caches(builder))
+    shards, _ = (each for _, each in caches(builder))
     if folder == shards:
-        return [
+        found = [
             path
             for path in _files(folder)
             if SHARD.fullmatch(path.name) or path.match("locks/*.lock")
         ]
-    tops = [*builder.published]
-    tops += [name.removesuffix(".zip") for name in tops if name.endswith(".zip")]
-    return [path for path in _files(folder) if _is_fetched(path.relative_to(folder), tops)]
+    else:
+        tops = [*builder.published]
+        tops += [name.removesuffix(".zip") for name in tops if name.endswith(".zip")]
+        found = [path for path in _files(folder) if _is_fetched(path.relative_to(folder), tops)]
+    _check_not_yours(folder, {path.parent.resolve() for path in found})
+    return found
+
+
+def _check_not_yours(folder: Path, places: Iterable[Path]) -> None:
+    """Raise where a folder, or a place that it leads to, is one that the environment names."""
+    for name in corpora():
+        variable = f"{name.upper()}_DATA"
+        if not (named := os.environ.get(variable)) or not folder.is_dir():
+            continue
+        owned = user_path(variable, named).resolve()
+        is_below = folder.resolve() in (owned, *owned.parents)
+        if is_below or any(owned in (place, *place.parents) for place in places):
+            why = f"{variable} names {owned}: it is yours"
+            raise CorpusError(f"cannot remove {folder}", why=why)
 
 
 def _is_fetched(path: Path, tops: Sequence[str]) -> bool:

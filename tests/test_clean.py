@@ -113,6 +113,20 @@ def test_a_folder_of_the_user_is_not_touched(
     assert not shards.exists()
 
 
+def test_nor_is_one_that_a_link_leads_to(
+    shards: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    owned, folder = tmp_path / "mine", shards.parent.parent / "releases" / "nat4"
+    (owned / "A1_single_sites").mkdir(parents=True)
+    (owned / "A1_single_sites" / "x.tgz").write_text("mine")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "A1_single_sites").symlink_to(owned / "A1_single_sites")
+    monkeypatch.setenv("NAT4_DATA", str(owned))
+    with pytest.raises(CorpusError, match=r"NAT4_DATA names .*: it is yours"):
+        clean("--fetched")
+    assert (owned / "A1_single_sites" / "x.tgz").read_text() == "mine"
+
+
 def test_of_a_fetched_release_what_has_published_names_goes(shards: Path) -> None:
     folder = shards.parent.parent / "releases" / "nat4"
     own = [
