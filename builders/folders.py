@@ -35,8 +35,8 @@ class Folder:
     """The names of what a folder holds: folders, and files; the shortest first."""
 
     path: Path
-    folders: list[str]
-    files: list[str]
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
 
 
 def look(path: Path) -> Folder:
@@ -72,7 +72,7 @@ def look(path: Path) -> Folder:
         ) from error
     for names in (folders, files):
         names.sort(key=lambda name: (len(name), name))
-    return Folder(path, folders, files)
+    return Folder(path, tuple(folders), tuple(files))
 
 
 def _behind(link: str) -> str:
@@ -86,7 +86,7 @@ def _behind(link: str) -> str:
 def _few(folder: Folder) -> Folder:
     """All but archives and sounds, which are many."""
     folders, files = (
-        [name for name in names if not (HASHED.fullmatch(name) or name.endswith(SOUND))]
+        tuple(name for name in names if not (HASHED.fullmatch(name) or name.endswith(SOUND)))
         for names in (folder.folders, folder.files)
     )
     return Folder(folder.path, folders, files)
@@ -145,7 +145,7 @@ def _nested(folder: str) -> set[str]:
     return {folder, re.sub(f"{SECOND_OR_MACOS}$", "", folder)}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Found:
     """The archives of one directory of a release: name and path of each, and zips of them."""
 
@@ -160,10 +160,16 @@ def find_archives(top: Folder, directory: str, suffix: str) -> Found:
     At the top, among other files, an archive is known by a name that ends in a hash; that of
     ``A1_single_sites`` begins with ``A1_``, too.
     """
+    return _find_archives((top, *places(top, directory)), directory, suffix)
+
+
+# Folders are listed each time, and what is in them is sorted out anew only where it has changed.
+@lru_cache(maxsize=16)
+def _find_archives(listed: tuple[Folder, ...], directory: str, suffix: str) -> Found:
     found, outer = Found(), spelling(directory, ".zip")
     area = directory[: directory.find("_") + 1]
-    for place in (top, *places(top, directory)):
-        every = place is not top or suffix != ARCHIVE
+    for place in listed:
+        every = place is not listed[0] or suffix != ARCHIVE
         for file in place.files:
             if name := archive_name(file, suffix):
                 if every or (name.startswith(area) and HASHED.fullmatch(name)):

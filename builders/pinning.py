@@ -49,13 +49,26 @@ def _is_of_corpus(config: BuilderConfig) -> bool:
     return any(url.startswith(SCHEME) for of_split in files.values() for url in of_split)
 
 
-def _pin(url: str) -> str:
-    """``corpus://<corpus>/<path>`` pinned to its content; any other URL as it is."""
+def _pin_all(files: DataFilesList) -> list[str]:
+    """Each ``corpus://<corpus>/<path>`` pinned to its content; any other URL as it is."""
+    # `datasets` has just asked for the ETags. Where it has since left out files, it no longer says
+    # whose they were.
+    known = files.origin_metadata
+    if len(known) != len(files):
+        known = [() for _ in files]
+    return [
+        _pin(url, *of) if url.startswith(SCHEME) else url
+        for url, of in zip(files, known, strict=True)
+    ]
+
+
+def _pin(url: str, now: str = "") -> str:
+    """``corpus://<corpus>/<path>`` pinned to its content; what is pinned stays so."""
     corpus, etag, path = split_path(url)
-    if not url.startswith(SCHEME) or etag:
-        return url
-    filesystem, inside = url_to_fs(url)
-    return pinned_url(corpus, filesystem.info(inside)["ETag"], path)
+    if not (etag or now):
+        filesystem, inside = url_to_fs(url)
+        now = filesystem.info(inside)["ETag"]
+    return pinned_url(corpus, etag or now, path)
 
 
 def _pin_and_create_config_id(self: BuilderConfig, *args: Any, **kwargs: Any) -> str:
@@ -64,7 +77,7 @@ def _pin_and_create_config_id(self: BuilderConfig, *args: Any, **kwargs: Any) ->
         return config_id
     pinned = DataFilesDict()
     for split, files in self.data_files.items():
-        pinned[split] = DataFilesList([_pin(url) for url in files], files.origin_metadata)
+        pinned[split] = DataFilesList(_pin_all(files), files.origin_metadata)
     self.data_files = pinned
     return f"{config_id}-{Hasher.hash(dict(pinned))}"
 
