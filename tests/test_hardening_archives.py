@@ -20,6 +20,7 @@ from builders.release import Archive
 from builders.zips import LARGEST_MEMBER, read_index
 
 from .archives import CELL, SESSION, Files, packed, recording, response, unpack
+from .conftest import run_python
 from .hardening import (
     RESP_EPOCHS,
     RESP_H5,
@@ -31,6 +32,7 @@ from .hardening import (
     same_or_refused,
     written,
 )
+from .releases import copy_release
 
 pytestmark = pytest.mark.usefixtures("limited_memory")
 
@@ -358,6 +360,39 @@ def test_a_bomb_of_an_hdf5_file_is_refused(tmp_path: Path, size: int) -> None:
 def test_fifty_gigabytes_of_zeros_in_a_side_car(tmp_path: Path) -> None:
     """All of them are there."""
     refusal(bomb(tmp_path, start_of(f"{SESSION}.x.json", 50 << 30), 50 << 30), "x.json", "bytes")
+
+
+PEAK = """
+import sys
+from pathlib import Path
+
+from datasets import load_dataset
+
+load_dataset("./wingert2026", "CLT027c")
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # kB
+"""
+PEAK_MB = 600
+
+
+def test_a_gigabyte_of_zeros_that_nobody_asked_for(mini_release: Path, tmp_path: Path) -> None:
+    """Whatever such members are called, they are read past piece by piece."""
+    release = copy_release(mini_release, tmp_path / "release")
+    archive = next((release / "recordings").glob("CLT027c*"))
+    content = archive.read_bytes()
+    archive.unlink()
+    with archive.open("wb") as file:
+        for name in ("zeros.bin", "CLT027c.pupil.h5", "CLT027c.pupil.csv"):
+            file.write(gzip.compress(info(f"CLT027c/{name}", 1 << 30).tobuf(tarfile.GNU_FORMAT)))
+            for block in zeros(1 << 30):
+                file.write(block)
+        file.write(content)
+    peak = run_python(
+        PEAK,
+        WINGERT2026_DATA=str(release),
+        BUILDERS_HOME=str(tmp_path / "builders"),
+        HF_HOME=str(tmp_path / "hf"),
+    )
+    assert int(peak) / 1024 < PEAK_MB
 
 
 def test_many_members_are_refused(tmp_path: Path) -> None:
