@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+from builders.errors import CorpusError
+
 K = TypeVar("K")
 T = TypeVar("T")
 
@@ -36,9 +38,13 @@ class Threads:
         free.acquire()
         try:
             future = self._executor.submit(function, *arguments)
-        except RuntimeError:  # the interpreter is shutting down
+        except RuntimeError as error:  # `ulimit`, or the interpreter is shutting down
             free.release()
-            raise
+            raise CorpusError(
+                "no further thread can be started",
+                why=error,
+                fix="allow the process more memory and threads: `ulimit -v`, `ulimit -u`",
+            ) from error
         future.add_done_callback(lambda _: free.release())
         return future
 

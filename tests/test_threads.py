@@ -16,6 +16,8 @@ from datasets.utils import tqdm
 
 from builders.threads import Once, Threads
 
+from .conftest import run_python
+
 LONGEST = 20  # s that a forked process may take
 
 
@@ -113,6 +115,7 @@ def test_children_of_a_process_that_lists_a_repository_list_it_too(
             os.utime(os.environ["WINGERT2026_DATA"])
             look()
 
+    look()  # Python itself does not renew the lock of a module that another thread is importing
     thread = threading.Thread(target=look_all_the_time)
     thread.start()
     try:
@@ -120,3 +123,27 @@ def test_children_of_a_process_that_lists_a_repository_list_it_too(
     finally:
         is_over = True
         thread.join()
+
+
+LIMITED = """
+import resource
+from pathlib import Path
+
+from builders.errors import CorpusError
+from builders.threads import Threads
+
+threads = Threads(1)
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+_, hard = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (taken + (2 << 20), hard))  # a thread's stack has 8 MB
+try:
+    threads.submit(print, "made")
+except CorpusError as error:
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    print(error)
+threads.submit(int).result()  # the thread that could not be started is not waited for
+"""
+
+
+def test_a_process_that_may_start_no_more_threads_is_told_so() -> None:
+    assert "no further thread can be started" in run_python(LIMITED)
