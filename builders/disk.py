@@ -23,9 +23,11 @@ from builders.zenodo import ZenodoRelease
 CONNECTIONS = 4
 #: The files of a shard: written whole, on its way, and the notes on it.
 SHARD = re.compile(r".+\.[0-9a-f]{32}(\.[0-9a-f]{32}\.parquet|\.partial|\.notes(\.\d+\.\d+)?)")
+#: What stands for a lock on a disk that has none.
+HELD = "locks/*.lock.held"
 #: What is noted of a record and of its zips, and what is on its way.
 NOTED = re.compile(
-    r"\.(record-\d+\.json|.+\.(directory(\.checksum|\.\d+)?|part|plain|lock|\d+\.\d+))"
+    r"\.(record-\d+\.json|.+\.(directory(\.checksum|\.\d+)?|part|plain|lock(\.held)?|\d+\.\d+))"
 )
 
 
@@ -125,7 +127,7 @@ def own_files(builder: type[CorpusBuilder], folder: Path) -> list[Path]:
         found = [
             path
             for path in _files(folder)
-            if SHARD.fullmatch(path.name) or path.match("locks/*.lock")
+            if SHARD.fullmatch(path.name) or path.match("locks/*.lock") or path.match(HELD)
         ]
     else:
         tops = [*builder.published]

@@ -55,10 +55,13 @@ def run(
     elif workers > 1:
         # Not forked: a forked process has locks, and lacks the threads that would open them.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
+        pool = ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+        try:
             names = {pool.submit(function, task): name for name, task in tasks.items()}
             for future in as_completed(names):
                 yield names[future], _outcome(future.result)
+        finally:  # where it is interrupted, what has begun is finished, and nothing else begun
+            pool.shutdown(cancel_futures=True)
     else:
         for name, task in tasks.items():
             yield name, _outcome(partial(function, task))

@@ -96,6 +96,14 @@ def test_a_lock_that_is_held_stays(shards: Path) -> None:
     assert not parquet(shards)
 
 
+def test_what_stood_for_a_lock_goes(shards: Path) -> None:
+    """A killed process leaves it behind on a disk without locks, and all others wait for it."""
+    (lock,) = (shards / "locks").glob("*.lock")
+    lock.with_name(f"{lock.name}.held").touch()
+    clean()
+    assert not shards.exists()
+
+
 @pytest.mark.parametrize("below", [".", "mine", "mine/too"])
 @pytest.mark.parametrize("variable", ["NAT4_DATA", "WINGERT2026_DATA"])
 def test_a_folder_of_the_user_is_not_touched(

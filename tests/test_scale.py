@@ -133,6 +133,33 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path, how: int
     wait_for(lambda: not any(_is_alive(worker) for worker in workers), 20)
 
 
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+from builders import scale
+def begin(path):
+    Path(path).touch()
+    time.sleep(1)
+if __name__ == "__main__":
+    list(scale.run(begin, {path: path for path in sys.argv[1:]}, workers=2))
+"""
+
+
+def test_an_interrupted_run_begins_no_further_task(tmp_path: Path) -> None:
+    script, notes = tmp_path / "interrupted.py", [tmp_path / str(n) for n in range(40)]
+    script.write_text(INTERRUPTED)
+    parent = subprocess.Popen(
+        [sys.executable, script, *notes],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(lambda: any(map(Path.exists, notes)))
+    parent.send_signal(signal.SIGINT)
+    assert parent.wait(timeout=15) != 0  # all of them take 20 s
+    assert sum(map(Path.exists, notes)) < 10
+
+
 def _is_alive(process: Path) -> bool:
     """Whether a process is there, and not only its entry, until somebody asks how it ended."""
     try:
