@@ -70,7 +70,7 @@ def cell_list(seed: int, sessions: Collection[str] | None = None) -> Iterator[di
     rng = generator(seed, "cell list")
     areas = _areas(rng, sites)
     cortex = [cell for cell, area in areas.items() if area in ("A1", "PEG")]
-    other = [cell for cell in areas if cell not in set(cortex)]
+    other = [cell for cell, area in areas.items() if area not in ("A1", "PEG")]
     layers = KNOWN_LAYERS | _deal(rng, cortex, CORTEX_LAYERS, KNOWN_LAYERS)
     narrow, good = _deal(rng, cortex, NARROW), _deal(rng, cortex, GOOD)
     narrow |= dict(zip(other, (rng.random(len(other)) < 0.17).tolist(), strict=True))
