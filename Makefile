@@ -20,7 +20,7 @@ demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
 		$$(find $(WINGERT2026_DATA) -maxdepth 1 -name filters.npz -exec echo --filters {} \;)
 
 test: .venv/installed-test .venv-oldest/installed
-	.venv/bin/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadfile
 	.venv-oldest/bin/python -m pytest tests/test_load.py tests/test_empty_splits.py tests/test_corpora.py
 
 lint: .venv/installed-test
