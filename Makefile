@@ -21,7 +21,8 @@ demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
 
 test: .venv/installed-test .venv-oldest/installed
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadfile
-	.venv-oldest/bin/python -m pytest tests/test_load.py tests/test_empty_splits.py tests/test_corpora.py
+	.venv-oldest/bin/python -m pytest tests/repository/test_load.py tests/repository/test_empty_splits.py \
+		tests/corpus/test_corpora.py
 
 lint: .venv/installed-test
 	.venv/bin/ruff check .

@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from builders import disk
-from builders.builder import FigureName, Scale, corpora, find_corpus
-from builders.card import card_path, local_card
+from builders.corpus import storage
+from builders.corpus.builder import FigureName, Scale
+from builders.corpus.registry import card_path, corpora, find_corpus
 from builders.errors import CorpusError, unknown
+from builders.release.zenodo import ZenodoRelease
+from builders.repository.card import local_card
 from builders.texts import shown
-from builders.zenodo import ZenodoRelease
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
@@ -49,7 +50,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Count what the release holds, and list what is left out, shortened or missing."""
-    from builders import findings
+    from builders.repository import findings
 
     builder = find_corpus(corpus)
     facts, found = builder.describe(builder.release()), findings.find(builder)
@@ -70,7 +71,7 @@ def exclude(
     undo: Annotated[bool, typer.Option("--undo", help="Take it in again.")] = False,
 ) -> None:
     """Leave a session, a cell or a stimulus out of a corpus, so that the rest can be used."""
-    from builders.excluded import check_unit, read_excluded, write_excluded
+    from builders.shards.excluded import check_unit, read_excluded, write_excluded
 
     builder = find_corpus(corpus)
     excluded = read_excluded(corpus)
@@ -103,9 +104,10 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Compare the release with what was published about it; exit code 1 where they differ."""
-    from builders import findings
-    from builders import validate as checks
-    from builders.facts import check_facts
+    from builders.repository import findings
+    from builders.validation import compare as checks
+    from builders.validation import report as reports
+    from builders.validation.facts import check_facts
 
     builder = find_corpus(corpus)
     release = builder.release()
@@ -113,12 +115,12 @@ def validate(
     comparison = checks.compare_release(builder, release, records, seed) if deep else None
     found = findings.find(builder)
     if as_json:
-        report = {**checks.report(verdicts, comparison), **found.as_json()}
+        report = {**reports.report(verdicts, comparison), **found.as_json()}
         typer.echo(json.dumps(report, indent=2, default=str))
     else:
         # Whoever reads a file or a pipe has no terminal whose width would be the right one.
         console = Console(width=None if sys.stdout.isatty() else 200)
-        for each in checks.show(verdicts, comparison):
+        for each in reports.show(verdicts, comparison):
             console.print(each)
         for line in found.lines():
             _say(line)
@@ -179,18 +181,18 @@ def fetch(
             path.unlink()
     if dry_run or not yes:
         release.before_whole = ask
-    wanted = disk.archives(builder, release, configs or [])
+    wanted = storage.archives(builder, release, configs or [])
     wanted += [release.archive("wav.zip")] if waveforms else []
     missing = [each for each in wanted if each.fetch and not each.path.is_file()]
     for each in missing:
-        _say(f"{disk.megabytes(each.size):>12}  {each.path.relative_to(release.folder)}")
+        _say(f"{storage.megabytes(each.size):>12}  {each.path.relative_to(release.folder)}")
     _say(
-        f"{disk.megabytes(sum(each.size for each in missing)):>12}  to fetch in {len(missing)} "
+        f"{storage.megabytes(sum(each.size for each in missing)):>12}  to fetch in {len(missing)} "
         f"files; {len(wanted) - len(missing)} are in {release.folder}"
     )
     if not yes:  # nobody can be asked from several threads
         release.before_whole = refuse
-    if not dry_run and (failures := disk.fetch_all(release, missing)):
+    if not dry_run and (failures := storage.fetch_all(release, missing)):
         raise CorpusError("\n".join([*map(str, failures), f"{len(failures)} files not fetched"]))
 
 
@@ -199,7 +201,7 @@ def status() -> None:
     """Say what is on disk of each corpus, what is missing, and how much the caches hold."""
     for name in sorted(corpora()):
         _say(name)
-        for line in disk.status(find_corpus(name)):
+        for line in storage.status(find_corpus(name)):
             _say(f"  {line}")
 
 
@@ -215,12 +217,12 @@ def clean(
     """
     builder = find_corpus(corpus)
     found = {}
-    for name, folder in disk.caches(builder):
-        if (fetched or name != "fetched") and (files := disk.own_files(builder, folder)):
+    for name, folder in storage.caches(builder):
+        if (fetched or name != "fetched") and (files := storage.own_files(builder, folder)):
             found[folder] = files
-            _say(f"{name}: {folder}, {disk.megabytes(disk.total_size(files))}")
+            _say(f"{name}: {folder}, {storage.megabytes(storage.total_size(files))}")
     if found and (yes or typer.confirm("Remove?")):
-        failures = [line for each, files in found.items() for line in disk.remove(each, files)]
+        failures = [line for each, files in found.items() for line in storage.remove(each, files)]
         if failures:
             raise CorpusError("\n".join([*failures, f"{len(failures)} files not removed"]))
 
@@ -240,12 +242,12 @@ def export(
     ] = None,
 ) -> None:
     """Write the shards of some configs and the card, to be loaded without this package."""
-    from builders.export import export
+    from builders.export.run import export
 
     done = export(find_corpus(corpus), configs or [], out, workers=workers, scheduler=scheduler)
     _say(
         f"{len(done.manifest.shards)} shards, {len(done.written)} written now, "
-        f"{disk.megabytes(sum(shard.bytes for shard in done.manifest.shards.values()))}"
+        f"{storage.megabytes(sum(shard.bytes for shard in done.manifest.shards.values()))}"
     )
     if done.failures:
         raise CorpusError("\n".join([*done.failures, f"{len(done.failures)} jobs failed"]))
@@ -267,18 +269,19 @@ def push(
     ] = False,
 ) -> None:
     """Export to a dataset repository on the Hugging Face Hub, private unless --public."""
-    from builders import hub
+    from builders.export import hub
 
     builder = find_corpus(corpus)
     done = hub.push(
         builder, repository, configs or [], public=public, licence=licence, dry_run=dry_run
     )
     for path, size in done.changed.items() if dry_run else ():
-        _say(f"{disk.megabytes(size):>12}  {path}")
+        _say(f"{storage.megabytes(size):>12}  {path}")
     for path in done.removed:
         _say(f"{'to be removed' if dry_run else 'removed':>12}  {path}")
+    sent = storage.megabytes(sum(done.changed.values()))
     _say(
-        f"{disk.megabytes(sum(done.changed.values())):>12}  {'to send' if dry_run else 'sent'} in "
+        f"{sent:>12}  {'to send' if dry_run else 'sent'} in "
         f"{len(done.changed)} files; {len(done.manifest.shards)} shards in all, in the "
         f"{'private' if done.remote.private else 'public'} {repository}"
     )
@@ -295,11 +298,11 @@ def verify(
     ],
 ) -> None:
     """Compare an export with its manifest: sizes, checksums, files missing and too many."""
-    from builders import hub, manifest
-    from builders.remote import is_name
+    from builders.export import folder, hub
+    from builders.export.remote import is_name
 
     on_hub = is_name(path) and not Path(path).exists()
-    problems = hub.verify(path) if on_hub else manifest.verify(path)
+    problems = hub.verify(path) if on_hub else folder.verify(path)
     for problem in problems:
         _say(problem)
     if problems:
@@ -320,11 +323,11 @@ def plot(
     note: Annotated[str, typer.Option(help="A small line below the figure.")] = "",
 ) -> None:
     """Draw a figure of the corpus."""
-    from builders import figures, plots
+    from builders.plots import figures, load
 
     path = out or Path(f"{corpus}-{figure}.png")
-    plots.check_suffix(path)
-    plots.save(figures.draw(find_corpus(corpus), figure, config, note), path)
+    figures.check_suffix(path)
+    figures.save(load.draw(find_corpus(corpus), figure, config, note), path)
     _say(path)
 
 

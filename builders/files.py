@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import threading
 import warnings
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import platformdirs
+import xxhash
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from builders.errors import CorpusWarning
+from builders.errors import CorpusError, CorpusWarning
 
 #: How a disk says that it has no locks. `FileLock` itself makes do where it says ENOSYS.
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
@@ -88,3 +91,47 @@ def locked(path: Path, timeout: float = -1) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+#: Tells one content of a raw file from another, fifteen times faster than sha256 does; whoever can
+#: forge it can write the user's files anyway.
+FINGERPRINT = "xxh3_128"
+
+
+def home() -> Path:
+    """Where the catalogue keeps its caches: ``$BUILDERS_HOME``, or the user's cache folder."""
+    if named := os.environ.get("BUILDERS_HOME"):
+        return user_path("BUILDERS_HOME", named)
+    return Path(platformdirs.user_cache_dir("builders"))
+
+
+def user_path(variable: str, path: str) -> Path:
+    """The path that a variable of the environment holds; ``~`` stands for a home folder.
+
+    Raises
+    ------
+    CorpusError
+        If it is that of an unknown user, or no path that a file system can have.
+    """
+    try:
+        expanded = Path(path).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            expanded.lstat()
+    except (RuntimeError, OSError) as error:
+        raise CorpusError(
+            f"{variable} names no folder", where=path, why=error, fix=f"correct {variable}"
+        ) from error
+    return expanded
+
+
+def digest(path: Path, algorithm: str) -> str:
+    """The checksum of a file's content, in hexadecimal: one of hashlib's, or `FINGERPRINT`."""
+    found = (
+        xxhash.xxh3_128()
+        if algorithm == FINGERPRINT
+        else hashlib.new(algorithm, usedforsecurity=False)
+    )
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()

@@ -10,10 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from datasets import Features, List, Value
-from numpy.typing import NDArray
+from datasets import List, Value
 
 #: The subsets, estimation and validation; also the names of the splits.
 SUBSETS = ("est", "val")
@@ -67,15 +64,6 @@ STIMULI = {
     "n_trials": Value("int32"),
 }
 
-#: The columns of nested lists of numbers.
-ARRAYS = ("response", "spectrogram")
-
-#: Uncompressed size of a row group: with 8 to 16 MB a stream reads little more than it needs.
-ROW_GROUP_BYTES = 8 << 20
-#: Size of the chunks that a row group's arrays come in. Arrow makes the levels of a chunk at once:
-#: of small ones in a fraction of the memory, which is soon free for the next.
-PIECE_BYTES = 1 << 20
-
 _CELL_ID = re.compile(
     r"(?P<session>(?P<animal>[A-Za-z]+)[^-]*)(-(?P<probe>[A-Z]))?"
     r"-(?P<electrode>\d{1,9})-(?P<unit>\d{1,9})"
@@ -104,47 +92,3 @@ def parse_cell_id(cell_id: str) -> dict[str, Any]:
         return {"session": session, "animal": animal, **rest}
     parts: dict[str, Any] = match.groupdict()
     return {**parts, "electrode": int(parts["electrode"]), "unit": int(parts["unit"])}
-
-
-def ragged(values: pa.Array, sizes: NDArray[np.integer[Any]]) -> pa.ListArray:
-    """Cut `values` into lists of the given sizes, in order, without copying them."""
-    offsets = np.zeros(len(sizes) + 1, np.int32)
-    np.cumsum(sizes, out=offsets[1:])
-    if offsets[-1] != len(values):
-        raise ValueError(f"{len(values)} values do not make lists of {offsets[-1]} in all")
-    return pa.ListArray.from_arrays(pa.array(offsets), values)
-
-
-def matrices(arrays: list[NDArray[np.float32]]) -> pa.ListArray:
-    """(F, T) arrays as lists of F lists of T values."""
-    values = pa.array(np.concatenate([array.reshape(-1) for array in arrays]))
-    lengths = np.repeat([array.shape[1] for array in arrays], [len(array) for array in arrays])
-    return ragged(ragged(values, lengths), np.array([len(array) for array in arrays]))
-
-
-def stored(features: Features) -> pa.Schema:
-    """The columns of a shard: of the features' types, but that no value in `ARRAYS` may be null.
-
-    What Parquet knows to be no null, it reads in four fifths of the time.
-    """
-    schema = features.arrow_schema
-    for column in set(ARRAYS).intersection(schema.names):
-        values = pa.field("item", schema.field(column).type.value_type.value_type, nullable=False)
-        field = pa.field(column, pa.list_(pa.list_(values)))
-        schema = schema.set(schema.get_field_index(column), field)
-    return schema
-
-
-def table(columns: dict[str, Any], features: Features) -> pa.Table:
-    """A table of exactly these features, in their order and types, which its metadata declares."""
-    schema = stored(features)
-    arrays = [
-        column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column, field.type)
-        for column, field in ((columns[field.name], field) for field in schema)
-    ]
-    plain = pa.table(dict(zip(schema.names, arrays, strict=True)))
-    for column in set(ARRAYS).intersection(schema.names):
-        # Arrow would write anything for it.
-        if any(lists.values.values.null_count for lists in plain[column].chunks):
-            raise ValueError(f"a value of {column} is null")
-    return plain.cast(schema.remove_metadata()).replace_schema_metadata(schema.metadata)

@@ -15,3 +15,8 @@ def split_path(path: str) -> tuple[str, str, str]:
 def pinned_url(corpus: str, etag: str, path: str) -> str:
     """The address of a shard with a certain content."""
     return f"{SCHEME}{corpus}@{etag}/{path}"
+
+
+def repository_url(corpus: str) -> str:
+    """Address of the virtual dataset repository of a corpus, with the last slash."""
+    return f"corpus://{corpus}/"

@@ -67,7 +67,7 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
 
 
 def _cell_list() -> bytes:
-    from wingert2026.builder import PUBLISHED
+    from wingert2026.cells import PUBLISHED
 
     texts = {"mwf": '"[ 1.0e-03 -2.0e-03\n  3.0e-03]"', "area": "A1", "layer": "13"}
     texts |= {"siteid": SESSION, "siteid_2": SESSION, "celltype": "RS"}

@@ -16,14 +16,15 @@ from pathlib import Path
 import pyarrow as pa
 from datasets import Features
 
-from builders.cells import read_cells, read_texts
 from builders.errors import CorpusError
-from builders.nems import Signal, read_signals
-from builders.release import Archive
+from builders.nems.recording import read_signals
+from builders.nems.signal import Signal
+from builders.release.archive import Archive
 from builders.schema import STIMULI
-from builders.spectrograms import Spectrograms
+from builders.shards.cells import read_cells, read_texts
+from builders.shards.spectrograms import Spectrograms
 from fuzz.seeds import MEMBERS, recording, tar_of
-from wingert2026.builder import PUBLISHED
+from wingert2026.cells import PUBLISHED
 
 _TEMPORARY = tempfile.TemporaryDirectory(prefix="builders-fuzz-")
 _FOLDER = Path(_TEMPORARY.name)

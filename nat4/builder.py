@@ -15,20 +15,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from builders.builder import CorpusBuilder, CorpusConfig, Scale, record_globs
-from builders.notes import Note
-from builders.release import Release
+from builders.corpus.builder import CorpusBuilder, Scale
+from builders.corpus.configs import CorpusConfig, record_globs
+from builders.release.local import Release
 from builders.schema import SUBSETS
-from builders.shards import Job
-from builders.waveforms import Sounds, waveform_jobs
+from builders.shards.job import Job
+from builders.shards.notes import Note
+from builders.shards.waveforms import Sounds, waveform_jobs
 from nat4.cells import cells_job
 from nat4.population import Area, list_name, read_area
 from nat4.records import absent_job, est_job, val_job
 from nat4.stimuli import stimuli_job
 
 if TYPE_CHECKING:
-    from builders.facts import Fact
-    from builders.reference import Source
+    from builders.validation.facts import Fact
+    from builders.validation.reference import Source
 
 AREAS = ("A1", "PEG")
 #: 593 sounds of 1 s and 88 kB. Each begins 250 ms into its window, if the epochs do not say else.
@@ -82,7 +83,7 @@ def _configs() -> list[CorpusConfig]:
 
 
 class Nat4(CorpusBuilder):
-    """`Nat4("A1")`; see `builders.builder.CorpusBuilder`."""
+    """`Nat4("A1")`; see `builders.corpus.builder.CorpusBuilder`."""
 
     corpus = "nat4"
     source = "https://doi.org/10.5281/zenodo.8044773"
@@ -106,13 +107,13 @@ class Nat4(CorpusBuilder):
 
     @classmethod
     def synthesize(cls, folder: Path, scale: Scale, seed: int, driven: bool = False) -> None:
-        from nat4.synthetic import synthesize
+        from nat4.synthetic.release import synthesize
 
         synthesize(folder, scale, seed, driven)
 
     @classmethod
     def describe(cls, release: Release) -> dict[str, object]:
-        from nat4.facts import count_area
+        from nat4.validation.facts import count_area
 
         return {fact: n for name in AREAS for fact, n in count_area(release, name).items()}
 
@@ -122,13 +123,13 @@ class Nat4(CorpusBuilder):
 
     @classmethod
     def facts(cls) -> list[Fact]:
-        from nat4.facts import FACTS
+        from nat4.validation.facts import FACTS
 
         return FACTS
 
     @classmethod
     def reference(cls, release: Release) -> Iterator[Source]:
-        from nat4.reference import sources
+        from nat4.validation.reference import sources
 
         return sources(release)
 

@@ -10,12 +10,13 @@ import pyarrow as pa
 from datasets import Features, Value
 
 from builders.errors import CorpusError
-from builders.jobs import left_out
-from builders.notes import Note, Notes
-from builders.release import Archive
-from builders.schema import CELL_ID, table
-from builders.sessions import no_archive
-from builders.shards import Job
+from builders.nems.sessions import no_archive
+from builders.release.archive import Archive
+from builders.schema import CELL_ID
+from builders.shards.arrow import table
+from builders.shards.job import Job
+from builders.shards.jobs import left_out
+from builders.shards.notes import Note, Notes
 from nat4.population import Area, column_type, match_cells, typed_column
 from nat4.records import AUDITORY
 

@@ -11,17 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Value
 
-from builders.binning import Trials
-from builders.cells import CellList, id_columns, read_table, read_texts
 from builders.errors import spoiling
-from builders.excluded import read_excluded
-from builders.members import broken
-from builders.nems import Signal, read_signals
-from builders.notes import Note
-from builders.release import Archive, Release
+from builders.nems.archive import broken
+from builders.nems.binning import Trials
+from builders.nems.recording import read_signals
+from builders.nems.sessions import read_session
+from builders.nems.signal import Signal
+from builders.release.archive import Archive
+from builders.release.local import Release
 from builders.schema import CELL_ID, parse_cell_id, subset_of
-from builders.sessions import read_session
-from builders.tables import typed
+from builders.shards.cells import CellList, id_columns, read_table, read_texts
+from builders.shards.excluded import read_excluded
+from builders.shards.notes import Note
+from builders.shards.tables import typed
 
 #: The columns of `<area>_pred_correlation.csv` that are known; all are kept in `cells`.
 PUBLISHED = {"cellid": Value("string"), "sig_auditory": Value("bool")}

@@ -14,20 +14,20 @@ from datasets import Features, Value
 from numpy.typing import NDArray
 
 from builders import schema
-from builders.epochs import STIM
 from builders.errors import CorpusError
-from builders.excluded import of_session
-from builders.jobs import left_out
-from builders.members import broken
-from builders.nems import Signal
-from builders.notes import Note, Notes
-from builders.records import record_tables
-from builders.release import Archive
+from builders.nems.archive import broken
+from builders.nems.epochs import STIM
+from builders.nems.sessions import candidates, no_archive
+from builders.nems.signal import Signal
+from builders.release.archive import Archive
 from builders.schema import SUBSETS, of_subset
-from builders.sessions import candidates, no_archive
-from builders.shards import Job
-from builders.spikes import AddNote, Spikes, bin_width, trial_notes
-from builders.spool import RasterSpool
+from builders.shards.excluded import of_session
+from builders.shards.job import Job
+from builders.shards.jobs import left_out
+from builders.shards.notes import Note, Notes
+from builders.shards.records import record_tables
+from builders.shards.spikes import AddNote, Spikes, bin_width, trial_notes
+from builders.shards.spool import RasterSpool
 from nat4.population import PUBLISHED, Area, columns_of, list_name, match_cells, trials_of
 
 AUDITORY = {"auditory": Value("bool")}

@@ -12,16 +12,17 @@ from datasets import Features
 from numpy.typing import NDArray
 
 from builders import schema
-from builders.binning import Trials
 from builders.errors import CorpusError
-from builders.jobs import left_out
-from builders.members import broken
-from builders.nems import Signal
-from builders.notes import Note, Notes
-from builders.release import Archive
-from builders.schema import SUBSETS, matrices, of_subset, subset_of, table
-from builders.shards import Job
-from builders.spikes import AddNote
+from builders.nems.archive import broken
+from builders.nems.binning import Trials
+from builders.nems.signal import Signal
+from builders.release.archive import Archive
+from builders.schema import SUBSETS, of_subset, subset_of
+from builders.shards.arrow import matrices, table
+from builders.shards.job import Job
+from builders.shards.jobs import left_out
+from builders.shards.notes import Note, Notes
+from builders.shards.spikes import AddNote
 from nat4.population import Area, columns_of, trials_of
 
 STIMULI = Features(schema.STIMULI)

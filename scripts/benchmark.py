@@ -84,7 +84,7 @@ from concurrent.futures import ProcessPoolExecutor
 import fsspec, torch
 from datasets import load_dataset, disable_progress_bars
 from datasets.utils.logging import set_verbosity_error
-import builders.filesystem, nat4.builder, wingert2026.builder
+import builders.repository.filesystem, nat4.builder, wingert2026.builder
 disable_progress_bars(); set_verbosity_error()
 def build(path):
     fsspec.filesystem("corpus").open("corpus://" + path).close()
@@ -126,7 +126,7 @@ def floor(*folders: str) -> Figure:
     """Of the archives of some folders of wingert2026; a session with cells in two is read once."""
     return Figure(
         READ_ARCHIVES
-        + "from fnmatch import fnmatch\nfrom builders.filesystem import _repository\n",
+        + "from fnmatch import fnmatch\nfrom builders.repository.filesystem import _repository\n",
         f"""
         jobs = _repository("wingert2026").jobs
         wanted = {{id(job): job for path, job in jobs.items()

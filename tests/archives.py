@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.release import Archive, archives_in_zip
+from builders.release.archive import Archive
+from builders.release.local import archives_in_zip
 
 Files = dict[str, bytes]  # base name to content
 Epochs = Sequence[tuple[str, float, float]]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.builder import corpora, find_corpus
+from builders.corpus.registry import corpora, find_corpus
 
 REPOSITORY = Path(__file__).parent.parent
 MEMORY = 1 << 30  # bytes that a test with limited memory may take

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import h5py
 
-from .releases import change_h5, change_member
+from tests.releases import change_h5, change_member
 
 Row = dict[str, str]
 
@@ -159,7 +159,7 @@ def without_an_archive(release: Path, session: str) -> str:
 
 def left_out(release: Path, session: str) -> str:
     """The user leaves the session out."""
-    from builders.excluded import read_excluded, write_excluded
+    from builders.shards.excluded import read_excluded, write_excluded
 
     corpus = "wingert2026"
     write_excluded(corpus, {**read_excluded(corpus), session: "it is not trusted"})

@@ -1,4 +1,4 @@
-"""Small releases of both corpora that are odd in random ways, for `tests.test_two_readers`."""
+"""Small releases of both corpora that are odd in random ways, for the test of the two readers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from builders.excluded import write_excluded
+from builders.shards.excluded import write_excluded
 from tests.archives import Files, header
 from tests.random_recordings import (
     MISSING,

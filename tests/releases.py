@@ -15,8 +15,8 @@ import pytest
 from datasets import load_dataset
 
 from builders.errors import CorpusError
-from wingert2026.synthetic import archives, write_archive
-from wingert2026.synthetic_cells import write_cell_list
+from wingert2026.synthetic.cells import write_cell_list
+from wingert2026.synthetic.release import archives, write_archive
 
 Change = Callable[[str, bytes], bytes | None]
 

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from .conftest import REPOSITORY
+from tests.conftest import REPOSITORY
 
 EXPECTED = {
     "wingert2026": ["220", "(8, 32, 2200)", "image/png"],

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import run_python
-from .hub import HubServer
+from tests.conftest import run_python
+from tests.servers.hub import HubServer
 
 ROUNDS = 30
 #: What the memory of a process without a leak may differ by between two rounds, in MB.
@@ -21,11 +21,11 @@ from pathlib import Path
 
 from datasets import load_dataset
 
-from builders import findings
-from builders.builder import find_corpus
-from builders.export import export
-from builders.hub import push
-from builders.shards import _give_memory_back
+from builders.repository import findings
+from builders.corpus.registry import find_corpus
+from builders.export.run import export
+from builders.export.hub import push
+from builders.shards.cache import _give_memory_back
 
 
 def now():

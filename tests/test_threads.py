@@ -15,8 +15,7 @@ import pytest
 from datasets.utils import tqdm
 
 from builders.threads import Once, Threads
-
-from .conftest import run_python
+from tests.conftest import run_python
 
 LONGEST = 20  # s that a forked process may take
 

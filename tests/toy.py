@@ -13,15 +13,15 @@ import pytest
 from datasets import Features
 
 from builders import schema
-from builders.cells import CellList, ListFile, id_columns
 from builders.errors import RecordingError
-from builders.excluded import write_excluded
-from builders.jobs import SessionJobs, places
-from builders.release import Release
+from builders.release.local import Release
 from builders.schema import CELL_ID
-from builders.shards import Job, ShardCache
-
-from .archives import CELL, SESSION, SILENT, TILE
+from builders.shards.cache import ShardCache
+from builders.shards.cells import CellList, ListFile, id_columns
+from builders.shards.excluded import write_excluded
+from builders.shards.job import Job
+from builders.shards.jobs import SessionJobs, places
+from tests.archives import CELL, SESSION, SILENT, TILE
 
 RECORDS, STIMULI = Features(schema.RECORDS), Features(schema.STIMULI)
 EST, VAL = (f"data/A1/{SESSION}/{subset}.parquet" for subset in ("est", "val"))

@@ -14,53 +14,28 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from datasets import Features, List, Value
+from datasets import Features
 
 from builders import schema
-from builders.builder import CorpusBuilder, CorpusConfig, Scale, merge_globs, record_globs
-from builders.cells import WHERE, CellList, read_cells
-from builders.jobs import UNLABELED, SessionJobs, cells_job, places
-from builders.notes import Note
-from builders.release import FINGERPRINT, Release, digest
-from builders.schema import CELL_ID, SUBSETS
-from builders.shards import Job
-from builders.waveforms import waveform_jobs
+from builders.corpus.builder import CorpusBuilder, Scale
+from builders.corpus.configs import CorpusConfig, merge_globs, record_globs
+from builders.files import FINGERPRINT, digest
+from builders.release.local import Release
+from builders.schema import SUBSETS
+from builders.shards.cells import WHERE
+from builders.shards.job import Job
+from builders.shards.jobs import UNLABELED, SessionJobs, cells_job, places
+from builders.shards.notes import Note
+from builders.shards.waveforms import waveform_jobs
+from wingert2026.cells import AREAS, CELLS, LIST, LIST_MD5, OF_CELL, PUBLISHED, read_list
 
 if TYPE_CHECKING:
-    from builders.facts import Fact
-    from builders.reference import Source
+    from builders.validation.facts import Fact
+    from builders.validation.reference import Source
 
-TEXT, NUMBER, FLAG, INTEGER = Value("string"), Value("float64"), Value("bool"), Value("int32")
 
-#: `cell_list.csv`, all 30 published columns: depth in um below the layer 3/4 border, sw (spike
-#: width) in ms, mwf (mean spike waveform) of 100 points. siteid_2 says SLJ032a for probe B too:
-#: siteid is the site.
-PUBLISHED = {
-    "cellid": TEXT,
-    **dict.fromkeys(("CNN32-bsg", "LN32", "sspredxc"), NUMBER),
-    "goodpred": FLAG,
-    **dict.fromkeys(("improve", "CNN32-bsg_ceil", "LN32_ceil", "sspredxc_ceil"), NUMBER),
-    "goodpred_ceil": FLAG,
-    "siteid": TEXT,
-    **dict.fromkeys(("0.8", "0.9", "0.95", "0.99"), NUMBER),
-    **dict.fromkeys(("sspredxc0", "spont_mean", "evoked_mean"), NUMBER),
-    "siteid_2": TEXT,
-    "probechannel": INTEGER,
-    "layer": TEXT,
-    "depth": NUMBER,
-    "area": TEXT,
-    **dict.fromkeys(("iso", "sw"), NUMBER),
-    "mwf": List(Value("float32")),
-    **dict.fromkeys(("narrow", "superficial"), FLAG),
-    "sorted_class": INTEGER,
-    "celltype": TEXT,
-}
-OF_CELL = ("layer", "depth", "narrow", "celltype", "sw", "goodpred")
-CELLS = Features({**CELL_ID, **PUBLISHED})
 RECORDS = Features({**schema.RECORDS, **{name: PUBLISHED[name] for name in OF_CELL}})
 STIMULI = Features(schema.STIMULI)
-
-AREAS = ("A1", "PEG", "AC", "HC")
 BANDS = 32
 #: A session has up to 256 stimuli of 282 kB: in four parts, each stays below 25 MB.
 PARTS = {"est": 4, "val": 1}
@@ -90,13 +65,13 @@ def _configs() -> list[CorpusConfig]:
 
 
 class Wingert2026(CorpusBuilder):
-    """`Wingert2026("A1")`; see `builders.builder.CorpusBuilder`."""
+    """`Wingert2026("A1")`; see `builders.corpus.builder.CorpusBuilder`."""
 
     corpus = "wingert2026"
     source = "https://doi.org/10.5281/zenodo.18331549"
     record = 18331549
     published: ClassVar = {
-        "cell_list.csv": "301e93a36f2fc00197e92cf7ef6718c7",
+        LIST: LIST_MD5,
         "recordings.zip": "3c5f5b785bc31f2cab561dfc52fee101",
         "wav.zip": "e8047588ad8b47726ade7621ab17abe8",
     }
@@ -111,13 +86,13 @@ class Wingert2026(CorpusBuilder):
 
     @classmethod
     def synthesize(cls, folder: Path, scale: Scale, seed: int, driven: bool = False) -> None:
-        from wingert2026.synthetic import synthesize
+        from wingert2026.synthetic.release import synthesize
 
         synthesize(folder, scale, seed, driven)
 
     @classmethod
     def describe(cls, release: Release) -> dict[str, object]:
-        from wingert2026.facts import count_cells
+        from wingert2026.validation.facts import count_cells
 
         return {**count_cells(release), "archives": len(release.archives("recordings"))}
 
@@ -127,19 +102,19 @@ class Wingert2026(CorpusBuilder):
 
     @classmethod
     def facts(cls) -> list[Fact]:
-        from wingert2026.facts import FACTS
+        from wingert2026.validation.facts import FACTS
 
         return FACTS
 
     @classmethod
     def reference(cls, release: Release) -> Iterator[Source]:
-        from wingert2026.reference import sources
+        from wingert2026.validation.reference import sources
 
         return sources(release)
 
     @classmethod
     def jobs(cls, release: Release) -> list[Job]:
-        key = cache(lambda: digest(release.file("cell_list.csv"), FINGERPRINT))
+        key = cache(lambda: digest(release.file(LIST), FINGERPRINT))
         jobs = [cells_job(cls.corpus, lambda: read_list(release), CELLS, key)]
         # Half of the time would go to the waveforms.
         cells = read_list(release, OF_CELL)
@@ -153,10 +128,3 @@ class Wingert2026(CorpusBuilder):
 
 def _sound(name: str) -> tuple[str, float]:
     return f"STIM_{name}.wav", ONSET_MS
-
-
-def read_list(release: Release, columns: tuple[str, ...] | None = None) -> CellList:
-    """``cell_list.csv``: where the cells are, and all published columns or some."""
-    path = release.file("cell_list.csv")
-    md5 = Wingert2026.published["cell_list.csv"]
-    return read_cells(path, PUBLISHED, "cellid", "siteid", columns, md5=md5, source=release.source)

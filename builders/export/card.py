@@ -1,0 +1,222 @@
+"""The card of an export: what was exported, from which release, and how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Features
+
+from builders.corpus.builder import CorpusBuilder
+from builders.corpus.configs import matches
+from builders.corpus.registry import code_key
+from builders.export.manifest import MANIFEST, Manifest, sha256
+from builders.repository.card import (
+    CITATION,
+    HERE,
+    LISTED,
+    card_body,
+    config_entry,
+    linked_files,
+    with_yaml,
+)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What an export holds of a config.
+
+    Attributes
+    ----------
+    config : CorpusConfig
+    splits : dict of str to list of str
+        The shards of each split that has rows. Plain `datasets` cannot load one that has none.
+    empty : list of str
+        The splits whose shards are there and have no rows.
+    missing : int
+        How many shards of the config are not there.
+    """
+
+    config: Any
+    splits: dict[str, list[str]]
+    empty: list[str]
+    missing: int
+
+
+def _held(
+    corpus: type[CorpusBuilder], manifest: Manifest, features: Mapping[str, Features]
+) -> Iterator[_Held]:
+    """The configs that were asked for, or of which all is there anyway."""
+    for config in corpus.BUILDER_CONFIGS:
+        splits, empty, missing = {}, [], 0
+        for split, globs in config.globs.items():
+            paths = [
+                path for path in sorted(features) if any(matches(path, glob) for glob in globs)
+            ]
+            held = [path for path in paths if path in manifest.shards]
+            missing += len(paths) - len(held)
+            if _size(manifest, held, config)[0]:
+                splits[split] = held
+            elif held:
+                empty.append(split)
+        if (splits or empty) and (not missing or config.name in manifest.configs):
+            yield _Held(config, splits, empty, missing)
+
+
+def exported_card(
+    corpus: type[CorpusBuilder],
+    manifest: Manifest,
+    features: Mapping[str, Features],
+    metadata: Mapping[str, Any],
+) -> bytes:
+    """The card of an export: it speaks of what the manifest holds and of nothing else.
+
+    Parameters
+    ----------
+    corpus : type of CorpusBuilder
+        The corpus.
+    manifest : Manifest
+        What is there.
+    features : mapping of str to Features
+        Of all shards of the corpus, by path.
+    metadata : mapping
+        Entries of the YAML that replace the corpus' own.
+    """
+    there = list(_held(corpus, manifest, features))
+    held = [each for each in there if each.splits]
+    code = code_key(corpus)
+    infos = [
+        _info(each, manifest, features)
+        # Of a site, there is nothing to say that is not said of its area.
+        for each in [each for each in held if not _is_site(each)] or held
+        # Of older shards nobody here knows the features.
+        if all(
+            manifest.shards[path].code == code for paths in each.splits.values() for path in paths
+        )
+    ]
+    configs = [
+        config_entry(
+            corpus, each.config, "", {split: each.config.globs[split] for split in each.splits}
+        )
+        for each in held
+    ]
+    header = {**corpus.card, **metadata, "configs": configs, "dataset_info": infos}
+    body = card_body(corpus).rstrip("\n").replace(f'"./{corpus.corpus}"', HERE)
+    return with_yaml(header, f"{body}\n\n{_provenance(corpus, manifest, there)}").encode()
+
+
+def _size(manifest: Manifest, paths: list[str], config: Any) -> tuple[int, int]:
+    """How many rows a config reads from some shards, and their bytes in memory."""
+    sizes = [manifest.shards[path].size(config.name) for path in paths]
+    return sum(rows for rows, _ in sizes), sum(memory for _, memory in sizes)
+
+
+def _is_site(held: _Held) -> bool:
+    """Whether a config is a single site, by its globs: ``data/*/<site>/<subset>.parquet``."""
+    globs = [glob.split("/") for of_split in held.config.globs.values() for glob in of_split]
+    sites = {glob[2] for glob in globs if glob[:2] == ["data", "*"]}
+    return len(sites) == 1 and "*" not in sites
+
+
+def _info(held: _Held, manifest: Manifest, features: Mapping[str, Features]) -> dict[str, Any]:
+    """Features and sizes of a config, as `datasets` reads them, and checks them after a load.
+
+    It names the tables that it makes of a folder after the card's YAML and not after the shards:
+    the checksum in the description keeps it from taking an earlier export's tables for this one's.
+    """
+    paths = [path for of_split in held.splits.values() for path in of_split]
+    splits = []
+    for split, of_split in held.splits.items():
+        rows, memory = _size(manifest, of_split, held.config)
+        splits.append({"name": split, "num_bytes": memory, "num_examples": rows})
+    checksums = "".join(manifest.shards[path].sha256 for path in sorted(manifest.shards))
+    return {
+        "config_name": held.config.name,
+        "description": f"of an export with the checksum {sha256(checksums.encode())[:16]}",
+        "features": features[paths[0]]._to_yaml_list(),
+        "splits": splits,
+        "download_size": sum(manifest.shards[path].bytes for path in paths),
+        "dataset_size": sum(split["num_bytes"] for split in splits),
+    }
+
+
+def _provenance(corpus: type[CorpusBuilder], manifest: Manifest, held: list[_Held]) -> str:
+    """What is here, how to use it, and what it was made from; Markdown."""
+    lines = ["## What is here", "", "| config | rows | size | |", "|---|---|---|---|"]
+    for each in held:
+        paths = [path for of_split in each.splits.values() for path in of_split]
+        rows = [
+            f"{split} {_size(manifest, of_split, each.config)[0]:,}"
+            for split, of_split in each.splits.items()
+        ]
+        size = sum(manifest.shards[path].bytes for path in paths) / 1e6
+        lack = [f"incomplete: {each.missing} shards could not be made"] if each.missing else []
+        lack += [f"no rows in {split}, which cannot be loaded" for split in each.empty]
+        columns = f"`{each.config.name}`", ", ".join(rows), f"{size:,.1f} MB", "; ".join(lack)
+        lines.append(f"| {' | '.join(columns)} |")
+    lines += ["", *_join(held), *_SIZES_ARE_CHECKED, "", "## How it was made", ""]
+
+    shards = manifest.shards.values()
+    versions = " and ".join(sorted({shard.version for shard in shards}))
+    lines += [
+        f"By `builders export` of auditory-builders {versions}, from the release that its authors "
+        f"published: {manifest.source}.",
+        f"`{MANIFEST}` holds rows, size and SHA-256 of each shard, and the checksums of the files "
+        "that it was made from; `builders verify` compares.",
+        "",
+    ]
+    sources = manifest.lists | dict(pair for shard in shards for pair in shard.sources.items())
+    if len(sources) <= LISTED:
+        lines += ["| made from | checksum |", "|---|---|"]
+        lines += [f"| `{name}` | `{sources[name]}` |" for name in sorted(sources)]
+    else:
+        lines += [f"It was made from {len(sources)} files."]
+    lines += _notes(manifest)
+    if bibliography := linked_files(corpus).get(CITATION):
+        text = bibliography.decode().rstrip("\n")
+        lines += ["", "## To be cited", "", "```bibtex", text, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _notes(manifest: Manifest) -> list[str]:
+    """What is left out, shortened or missing; Markdown."""
+    notes = [f"{unit}: left out: {why}" for unit, why in manifest.excluded.items()]
+    notes += [str(note) for note in manifest.notes()]
+    if not notes:
+        return []
+    shown = [f"* {_escaped(note)}" for note in notes[:LISTED]]
+    rest = len(notes) - len(shown)
+    more = [f"* and {rest} more: see the `notes` in `{MANIFEST}`"] if rest else []
+    return ["", "## What is left out, shortened or missing", "", *shown, *more]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("*", r"\*").replace("_", r"\_").replace("<", "&lt;")
+
+
+#: With the sizes in the YAML, `datasets` takes a load through another filter for a broken one.
+_SIZES_ARE_CHECKED = (
+    "`datasets` compares what it has loaded with the numbers of rows stated here: with `filters=` "
+    'of your own, say `verification_mode="no_checks"`.',
+)
+
+
+def _join(held: list[_Held]) -> list[str]:
+    """How a record's spectrogram is found, if there are both."""
+    splits = {each.config.name: each.splits for each in held}
+    for name, of_config in splits.items():
+        for split, paths in of_config.items():
+            if paths[0].startswith("data/") and split in splits.get("stimuli", {}):
+                return [
+                    "A record and its spectrogram:",
+                    "",
+                    "```python",
+                    f'records = load_dataset({HERE}, "{name}", split="{split}")',
+                    f'stimuli = load_dataset({HERE}, "stimuli", split="{split}")',
+                    'row_of = {stim_id: row for row, stim_id in enumerate(stimuli["stim_id"])}',
+                    'spectrogram = stimuli[row_of[records[0]["stim_id"]]]["spectrogram"]',
+                    "```",
+                    "",
+                ]
+    return []

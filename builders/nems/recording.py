@@ -1,0 +1,174 @@
+"""Read one NEMS recording: a gzip tar of signals, or the folder it was unpacked into.
+
+A signal is one data file (``.h5`` or ``.csv``), one ``.json`` and one ``.epoch.csv``, all named
+``<recording>.<signal>``. Only the signals that are asked for are looked at, whatever is wrong with
+the others; of these, the data only where they are asked for. Nothing is unpacked to disk. The gzip
+stream is read to its end, so that its checksum has been verified before a single value is
+returned.
+
+The layout is that of the format's writer (NEMS0, `nems0/recording.py` and `nems0/signal.py`).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Collection
+from typing import IO, Any
+
+from builders.errors import CorpusError
+from builders.nems.archive import BLOCK, broken, members, reading
+from builders.nems.raster import Raster
+from builders.nems.signal import SIGNAL_TYPES, Signal
+from builders.release.archive import Archive
+from builders.texts import is_text
+
+#: Bytes of a JSON or epochs file, and of an HDF5 file; published ones have at most 1 MB and 0.2 GB.
+LARGEST_SIDECAR, LARGEST_H5 = 1 << 26, 1 << 30
+DATA_FILES, SIDECARS = ("h5", "csv"), ("json", "epoch.csv")
+#: The keys of a signal's JSON that are used.
+KEYS = ("fs", "chans", "signal_type")
+
+
+def read_signals(
+    archive: Archive, data: Collection[str], others: Collection[str] = ()
+) -> dict[str, Signal]:
+    """Some signals of a recording, in one pass over its archive.
+
+    Parameters
+    ----------
+    archive : Archive
+        A ``.tgz``, the folder it was unpacked into, or a ``.tgz`` inside a zip.
+    data : collection of str
+        Names of the signals that are wanted with their data.
+    others : collection of str
+        Names of the signals that are wanted without, if the archive has them in good order.
+
+    Returns
+    -------
+    dict of str to Signal
+        By name.
+
+    Raises
+    ------
+    CorpusError
+        If the archive is damaged or incomplete, lacks a signal that `data` names, or holds two
+        files for one that is wanted.
+    """
+    wanted = {*data, *others}
+    sidecars: dict[str, dict[str, bytes]] = {}
+    contents: dict[str, dict[str, bytes | Raster]] = {name: {} for name in wanted}
+    with reading(archive) as place:
+        for member, content, size in members(archive, place):
+            base, signal, suffix = _split_name(member)
+            if signal not in wanted or (signal not in data and size > LARGEST_SIDECAR):
+                continue
+            odd = "it is neither a plain file nor a folder" if content is None else ""
+            if archive.path.is_dir() and (
+                member in contents[signal] or suffix in sidecars.get(base, {})
+            ):
+                odd = "two files have this name"
+            if odd and signal in data:
+                raise broken(archive, member, odd)
+            if odd or content is None:
+                wanted.remove(signal)
+                del contents[signal]
+            elif suffix in DATA_FILES:
+                read = _data if signal in data else _nothing
+                contents[signal][member] = read(archive, member, content, size)
+            else:
+                text = _read(archive, member, content, size, LARGEST_SIDECAR)
+                sidecars.setdefault(base, {})[suffix] = text
+    found = {}
+    for signal, files in contents.items():
+        try:
+            found[signal] = _signal(archive, signal, files, sidecars)
+        except CorpusError:
+            if signal in data:
+                raise
+    return found
+
+
+def _nothing(*_: object) -> bytes:
+    return b""
+
+
+def _data(archive: Archive, member: str, content: IO[bytes], size: int) -> bytes | Raster:
+    if not member.endswith(".csv"):
+        return _read(archive, member, content, size, LARGEST_H5)
+    try:
+        return Raster(content)
+    except ValueError as error:
+        raise broken(archive, member, error) from error
+
+
+def _read(archive: Archive, member: str, content: IO[bytes], size: int, limit: int) -> bytes:
+    if size > limit:
+        raise broken(archive, member, f"it has {size} bytes unpacked; {limit} is the limit")
+    whole = io.BytesIO()  # grows in place, where read() would hold the pieces and the whole
+    shutil.copyfileobj(content, whole, BLOCK)
+    return whole.getvalue()
+
+
+def _split_name(member: str) -> tuple[str, str, str]:
+    """``CLT027c.resp.epoch.csv`` -> ``("CLT027c.resp", "resp", "epoch.csv")``."""
+    for suffix in (*SIDECARS, *DATA_FILES):
+        if member.endswith(f".{suffix}") and (base := member.removesuffix(f".{suffix}")):
+            return base, base.rpartition(".")[2], suffix
+    return member, "", ""
+
+
+def _signal(
+    archive: Archive,
+    signal: str,
+    files: dict[str, bytes | Raster],
+    sidecars: dict[str, dict[str, bytes]],
+) -> Signal:
+    if len(files) > 1:
+        raise broken(archive, " and ".join(files), "the signal has two data files")
+    if not files:
+        raise broken(archive, f"*.{signal}.h5 or .csv", f"the archive has no signal {signal!r}")
+    ((member, data),) = files.items()
+    base = member.rpartition(".")[0]
+    texts = sidecars.get(base, {})
+    if "json" not in texts:
+        raise broken(archive, f"{base}.json", "the archive has no such member")
+    header = _header(archive, f"{base}.json", texts["json"])
+    spelled = str(header.get("signal_type", "RasterizedSignal"))
+    kind = next((kind for kind in SIGNAL_TYPES if kind in spelled), None)
+    if kind is None:
+        raise broken(archive, f"{base}.json", f"unknown signal_type {spelled}")
+    fs, channels = float(header["fs"]), _channels(header)
+    return Signal(archive, member, kind, fs, channels, texts.get("epoch.csv"), data)
+
+
+def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(content, object_pairs_hook=_Object)
+        repr(header)  # what is nested too deep for a message is refused here
+    except (ValueError, RecursionError) as error:
+        raise broken(archive, member, error) from error
+    if not isinstance(header, _Object) or type(header.get("fs")) not in (int, float):
+        raise broken(archive, member, "not an object with a number 'fs'")
+    if twice := sorted(header.twice.intersection(KEYS)):
+        raise broken(archive, member, f"the key {twice[0]!r} stands there twice, with two values")
+    if not 0 < header["fs"] < 1e9:
+        raise broken(archive, member, f"fs is {header['fs']}")
+    return header
+
+
+def _channels(header: dict[str, Any]) -> list[str]:
+    """The names of the channels; none where not all of them are names."""
+    chans = header.get("chans")
+    chans = chans if isinstance(chans, list) else []
+    names = [str(each) for each in chans if isinstance(each, str | int | float)]
+    return names if len(names) == len(chans) and all(map(is_text, names)) else []
+
+
+class _Object(dict[str, Any]):
+    """An object of JSON, and the keys of it that have two values: of them, the last one counts."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.twice = {key for key, value in pairs if value is not self[key] and value != self[key]}

@@ -1,0 +1,255 @@
+"""A signal of a recording: its channels, its epochs, and its values."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from builders.errors import CorpusError, RecordingError
+from builders.nems.archive import broken
+from builders.nems.binning import Floats, Train, Trials, spike_bins
+from builders.nems.epochs import Epochs
+from builders.nems.hdf5 import BAD_HDF5, MAX_VALUES, dataset, line_of_values, read_values
+from builders.nems.raster import Raster
+from builders.release.archive import Archive
+from builders.texts import is_text
+from builders.threads import Threads
+
+# The spelling of a signal's type has changed with the package's name; its end has not.
+SIGNAL_TYPES = ("PointProcess", "TiledSignal", "RasterizedSignal")
+
+# They inflate and bin the spike times of a recording.
+_INFLATING = Threads(2)
+
+
+@dataclass
+class Signal:
+    """One signal of a recording.
+
+    Attributes
+    ----------
+    archive : Archive
+        Where it comes from.
+    member : str
+        Base name of its data file.
+    kind : str
+        One of `SIGNAL_TYPES`.
+    fs : float
+        Samples (bins) per second.
+    channels : list of str
+        Names of the channels that its JSON states; empty where it states none.
+    table : bytes or None
+        The epochs file; None where there is none.
+    data : bytes or Raster
+        The HDF5 file, or what the CSV holds; empty where it was not asked for.
+    """
+
+    archive: Archive
+    member: str
+    kind: str
+    fs: float
+    channels: list[str]
+    table: bytes | None = field(repr=False)
+    data: bytes | Raster = field(repr=False)
+
+    @cached_property
+    def epochs(self) -> Epochs:
+        """When the stimuli were presented.
+
+        Raises
+        ------
+        CorpusError
+            If there is no epochs file, or it is no table.
+        """
+        if self.table is None:
+            raise broken(self.archive, self._epochs_member, "the archive has no such member")
+        try:
+            return Epochs(self.table)
+        except ValueError as error:
+            raise broken(self.archive, self._epochs_member, error) from error
+
+    @property
+    def _epochs_member(self) -> str:
+        return self.member.rpartition(".")[0] + ".epoch.csv"
+
+    def stimuli(self) -> list[str]:
+        """Names of the stimuli that the epochs mention, sorted."""
+        return self.epochs.stimuli()
+
+    def trials(self, epoch: str) -> Trials:
+        """The occurrences of an epoch on the bin grid; see `builders.nems.binning.find_trials`.
+
+        Raises
+        ------
+        CorpusError
+            If there is no such epoch, or its bounds are none.
+        """
+        try:
+            return self.epochs.trials(epoch, self.fs)
+        except ValueError as error:
+            raise broken(self.archive, self._epochs_member, f"{epoch}: {error}") from error
+
+    @cached_property
+    def cells(self) -> list[str]:
+        """Names of the cells that have spike times, sorted; needs the data."""
+        self._expect("PointProcess")
+        with self._h5() as file:
+            return sorted(name for name in file if is_text(name))
+
+    def known_cells(self) -> set[str]:
+        """The cells that the JSON names and, where they were read, those of the data."""
+        return {*self.channels, *(self.cells if self.data else ())}
+
+    def spike_times(self, cells: Sequence[str] | None = None) -> Iterator[tuple[str, Floats]]:
+        """Name and spike times of each of these cells, one at a time; of all if None.
+
+        Yields
+        ------
+        str, (n,) float64
+            Seconds from the start of the recording; empty for a silent cell.
+        """
+        names = self.cells if cells is None else cells
+        for cell, packed in zip(names, self._packed(names), strict=True):
+            yield cell, self._unpacked(cell, packed)
+
+    def bins(self, cells: Sequence[str], n_bins: int) -> Iterator[Train | RecordingError]:
+        """Ascending bins of each cell's spikes, up to bin `n_bins`; or why they cannot be told."""
+        packed = list(self._packed(cells))
+
+        def binned(cell: str, packed: Callable[[], NDArray[Any]]) -> Train | RecordingError:
+            try:
+                times = self._unpacked(cell, packed)
+                return spike_bins(times, self.fs, n_bins)
+            except ValueError as error:
+                return broken(self.archive, self.member, f"cell {cell}: {error}")
+            except RecordingError as error:
+                return error
+
+        yield from _INFLATING.map(binned, list(cells), packed)
+
+    def _packed(self, cells: Sequence[str]) -> Iterator[Callable[[], NDArray[Any]]]:
+        """How to get the spike times of each cell: a function that fails where they are none."""
+        self._expect("PointProcess")
+        with self._h5() as file:
+            found = [_spike_times(file, cell) for cell in cells]
+            if sum(each.size for each in found if isinstance(each, h5py.Dataset)) > MAX_VALUES:
+                raise ValueError(f"more than {MAX_VALUES} spike times in all")
+            for each in found:
+                try:
+                    if isinstance(each, Exception):
+                        raise each
+                    packed = line_of_values(each, self._content)
+                except BAD_HDF5 as error:  # type: ignore[misc]
+                    packed = _raising(error)
+                yield packed
+
+    def _unpacked(self, cell: str, packed: Callable[[], NDArray[Any]]) -> Floats:
+        with self._decoding(cell):
+            return packed().astype(np.float64, copy=False)
+
+    def tile_names(self) -> list[str]:
+        """Names of the stimuli that have a spectrogram, sorted."""
+        self._expect("TiledSignal")
+        with self._h5() as file:
+            return sorted(name for name in file if is_text(name))
+
+    def tiles(self, names: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Name and spectrogram, (F, T) float32, of each of these stimuli, one at a time."""
+        self._expect("TiledSignal")
+        with self._h5() as file:
+            for name in names:
+                with self._decoding(name):
+                    values = read_values(dataset(file, name)).astype(np.float32, copy=False)
+                yield name, values
+
+    def raster_blocks(self) -> Iterator[NDArray[np.float32]]:
+        """The values of a rasterized signal in blocks of some bins, (C, t) each; NaN where none."""
+        self._expect("RasterizedSignal")
+        if isinstance(self.data, Raster):
+            # A mask may have one column for all channels.
+            if self.channels and self.data.width not in (1, len(self.channels)):
+                why = f"{self.data.width} columns, but {len(self.channels)} channels"
+                raise broken(self.archive, self.member, why)
+            yield from self.data.blocks()
+            return
+        with self._h5() as file:
+            raster = read_values(dataset(file, "raster", "fiub")).astype(np.float32, copy=False)
+        if raster.ndim != 2 or (self.channels and len(raster) != len(self.channels)):
+            why = f"shape {raster.shape}, but {len(self.channels)} channels"
+            raise broken(self.archive, self.member, why)
+        yield raster
+
+    def windows(self, epochs: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Name and values, (C, T) float32, of each trial of these epochs, in time order.
+
+        A window is cut where the data end. No more than a block and a window of the raster is held
+        unpacked.
+        """
+        spans = sorted(
+            (int(first), int(first + n_bins), epoch)
+            for epoch in epochs
+            for trials in [self.trials(epoch)]
+            for first, n_bins in zip(trials.first, trials.n_bins, strict=True)
+        )
+        blocks = self.raster_blocks()
+        held, start = np.empty((0, 0), np.float32), 0
+        for first, stop, epoch in spans:
+            pieces, end = [held] if held.size else [], start + held.shape[1]
+            while end < stop and (block := next(blocks, None)) is not None:
+                pieces.append(block)
+                end += block.shape[1]
+            held = np.concatenate(pieces, axis=1) if pieces else held
+            held, start = held[:, first - start :], first
+            yield epoch, held[:, : stop - first]
+
+    def _expect(self, kind: str) -> None:
+        if self.kind != kind:
+            raise broken(self.archive, self.member, f"expected a {kind}, found a {self.kind}")
+
+    @contextmanager
+    def _h5(self) -> Iterator[h5py.File]:
+        with self._decoding(), h5py.File(io.BytesIO(self._content), "r") as file:
+            yield file
+
+    @property
+    def _content(self) -> bytes:
+        if isinstance(self.data, Raster):
+            raise ValueError(f"a CSV holds no {self.kind}")
+        return self.data
+
+    @contextmanager
+    def _decoding(self, name: str = "") -> Iterator[None]:
+        try:
+            yield
+        except CorpusError:
+            raise
+        except BAD_HDF5 as error:  # type: ignore[misc]
+            why = f"{name}: {error}" if name else error
+            raise broken(self.archive, self.member, why) from error
+
+
+def _spike_times(file: h5py.File, cell: str) -> h5py.Dataset | Exception:
+    """Where a cell's spike times are; or why they are none."""
+    try:
+        found = dataset(file, cell)
+    except BAD_HDF5 as error:  # type: ignore[misc]
+        return error
+    # They may have a second axis of length 1.
+    if found.size in (0, max(found.shape, default=0)):
+        return found
+    return ValueError(f"the spike times of {cell} have shape {found.shape}")
+
+
+def _raising(error: Exception) -> Callable[[], NDArray[Any]]:
+    def fail() -> NDArray[Any]:
+        raise error
+
+    return fail

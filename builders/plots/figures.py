@@ -1,0 +1,464 @@
+"""Figures of a corpus: one record, what was presented to whom, where the cells lie, and how often.
+
+Every function takes what `datasets.load_dataset` returned (one split, or all of a config) and
+returns a `matplotlib.figure.Figure`, which needs no display; `save` writes it. The package needs
+matplotlib in this module only: ``pip install 'auditory-builders[plots]'``.
+"""
+
+from __future__ import annotations
+
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from builders.errors import CorpusError
+from builders.plots.data import (
+    NOT_STATED,
+    Data,
+    column_names,
+    count_values,
+    find_coverage,
+    find_presented,
+    mean_rate,
+    order,
+    read_cells,
+    read_response,
+    read_stimulus,
+    read_table,
+    shapes,
+    spike_times,
+)
+from builders.schema import BIN_SECONDS, SUBSETS
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.ticker import MaxNLocator
+except ImportError as error:
+    raise CorpusError(
+        "cannot draw", why=error, fix="pip install 'auditory-builders[plots]'"
+    ) from error
+
+#: The formats that `save` writes, by the file's suffix.
+SUFFIXES = (".png", ".svg", ".pdf")
+DOTS_PER_INCH = 150
+WIDTH_INCHES = 8.0
+
+#: Spike width in ms that parts narrow-spiking cells from regular ones: in the cell list of Wingert
+#: et al., Nat Neurosci 2026, ``narrow`` is true below it and false above.
+NARROW_MS = 0.35
+
+# The colour-blind safe palette of Okabe & Ito (2008), "Color Universal Design".
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, GREY = "#56B4E9", "#7F7F7F"
+PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY)
+SUBSET_COLORS = dict(zip(SUBSETS, (BLUE, VERMILION), strict=True))
+
+#: What `cells` counts: column to title.
+KINDS = {
+    "area": "area",
+    "layer": "layer",
+    "celltype": "cell type",
+    "auditory": "responds to sound",
+    "site": "site",
+}
+
+#: Ticks lie at 1, 2 or 5 times a power of ten.
+TICK_STEPS = (1, 2, 5, 10)
+
+#: Ticks of a logarithmic frequency axis, in Hz.
+FREQUENCY_TICKS = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
+
+
+def record(
+    records: Data,
+    stimuli: Data,
+    row: int | None = None,
+    *,
+    frequencies: tuple[float, float] | None = None,
+    note: str = "",
+) -> Figure:
+    """One record under its stimulus: spectrogram, spikes of every trial, and their mean rate.
+
+    Parameters
+    ----------
+    records : Dataset or DatasetDict
+        Records with spike counts.
+    stimuli : Dataset or DatasetDict
+        The stimuli, of which the record's is drawn.
+    row : int, optional
+        Which record; `typical_record` if None. The splits of a `DatasetDict` count as one table.
+    frequencies : (float, float), optional
+        Centre frequencies of the lowest and highest band in Hz, between which the bands are spaced
+        logarithmically. If None, the axis counts bands.
+    note : str, optional
+        A small line below the figure.
+
+    Returns
+    -------
+    Figure
+        Three axes over one time axis in seconds, as long as the longest of the trials and the
+        spectrogram, which end where their data end. Several spikes in one bin are ticks next to
+        each other, spread over the bin. The PSTH (peristimulus time histogram) is the mean of the
+        counts in each bin of the trials that have it, over the bin's width, in spikes/s.
+
+    Raises
+    ------
+    CorpusError
+        If there is no such record, its stimulus is not among `stimuli`, or its values are no
+        counts.
+    """
+    table = read_table(records, ("stim_id", "cell_id", "area", "subset", "response"))
+    row = typical_record(records) if row is None else row
+    if not 0 <= row < len(table):
+        raise CorpusError(f"cannot draw record {row}", why=f"there are {len(table)}")
+    drawn = table.slice(row, 1).to_pylist()[0]
+    response = read_response(drawn["response"])
+    spectrogram, bin_seconds = read_stimulus(stimuli, drawn["stim_id"])
+
+    figure, (sound, raster, psth) = _figure(
+        6.0, 3, 1, note, sharex=True, height_ratios=(1.1, 1.3, 0.9)
+    )
+    area, trials = drawn["area"] or "area not stated", _plural(len(response), "trial")
+    figure.suptitle(
+        f"{drawn['cell_id']} ({area}): {_name(drawn['stim_id'])}, {drawn['subset']}, {trials}",
+        fontsize=10,
+    )
+    bands, bins = spectrogram.shape
+    extent = (0, bins * bin_seconds, -0.5, bands - 0.5)
+    if bins:
+        sound.imshow(spectrogram, origin="lower", aspect="auto", extent=extent, cmap="magma")
+    else:
+        sound.set_title("no spectrogram", fontsize=9)
+    _label(sound, y="band" if frequencies is None else "frequency (kHz)")
+    if frequencies is not None:
+        _frequency_ticks(sound, bands, *frequencies)
+
+    raster.eventplot(
+        spike_times(response),
+        lineoffsets=range(1, len(response) + 1),
+        linelengths=0.8,
+        linewidths=0.7,
+        colors="black",
+    )
+    raster.set_ylim(len(response) + 0.6, 0.4)
+    raster.yaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=TICK_STEPS))
+    _label(raster, y="trial")
+
+    edges = np.arange(response.shape[1] + 1) * BIN_SECONDS
+    psth.stairs(mean_rate(response), edges, fill=True, color=BLUE)
+    psth.set_ylim(bottom=0)
+    psth.set_xlim(0, max(bins * bin_seconds, edges[-1]))
+    _label(psth, x="time from the start of the stimulus window (s)", y="rate (spikes/s)")
+    figure.align_ylabels()
+    return figure
+
+
+def typical_record(records: Data) -> int:
+    """The row of a record that is worth a look.
+
+    Of the validation records (of all, if there are none) with the most trials: the one with the
+    third quartile of spikes, which is neither silent nor the busiest.
+    """
+    table = read_table(records, ("subset", "response"))
+    if len(table) == 0:
+        raise CorpusError("cannot draw a record", why="there are none")
+    is_val = np.array(pc.equal(table["subset"], "val"))
+    trials, _ = shapes(table["response"])
+    candidates = np.flatnonzero(is_val if is_val.any() else np.ones(len(table), bool))
+    candidates = candidates[trials[candidates] == trials[candidates].max()]
+    counts = (table["response"][int(row)].values.flatten() for row in candidates)
+    spikes = [np.nansum(each.to_numpy(zero_copy_only=False)) for each in counts]
+    return int(candidates[np.argsort(spikes, kind="stable")[3 * (len(spikes) - 1) // 4]])
+
+
+def coverage(records: Data, *, note: str = "") -> Figure:
+    """Which stimulus was presented to which cell: dark where the (stimulus, cell) pair has data.
+
+    Parameters
+    ----------
+    records : Dataset or DatasetDict
+        Records; only their ids are read.
+    note : str, optional
+        A small line below the figure.
+
+    Returns
+    -------
+    Figure
+        An image of (stimuli, cells), both ordered by session, and by subset and name, or by site.
+        Where each session has its own stimuli, it is block-diagonal.
+
+    Raises
+    ------
+    CorpusError
+        If there are no records.
+    """
+    found = find_coverage(records)
+    if found.present.size == 0:
+        raise CorpusError("cannot draw the coverage", why="there are no records")
+    rows = order(found.stimuli, ("session", "subset", "stim_id"))
+    columns = order(found.cells, ("session", "site"))
+    present = found.present[np.ix_(rows, columns)]
+    sessions = np.array(found.cells["session"].to_pylist())[columns]
+
+    figure, (axes,) = _figure(5.6, 1, 1, note)
+    shades = LinearSegmentedColormap.from_list("presence", ["#EDEDED", BLUE])
+    axes.imshow(present, cmap=shades, vmin=0, vmax=1, aspect="auto")
+    stimuli = _plural(present.shape[0], "stimulus", "stimuli")
+    _label(axes, x=f"{_plural(present.shape[1], 'cell')}, by session", y=stimuli)
+    axes.set_title(
+        f"{present.sum():,} of {present.size:,} (stimulus, cell) pairs have data", fontsize=10
+    )
+    _session_labels(axes, sessions)
+    return figure
+
+
+def depth(cells: Data, *, note: str = "") -> Figure:
+    """Where the cells lie and how wide their spikes are, by area.
+
+    Parameters
+    ----------
+    cells : Dataset or DatasetDict
+        Cells, or records of cells, with columns ``depth`` (um below the border of layers 3 and 4,
+        negative above it) and ``sw`` (spike width in ms). A cell without either is left out, and
+        counted in the title.
+    note : str, optional
+        A small line below the figure.
+
+    Returns
+    -------
+    Figure
+        A panel for each area, one point per cell, deep cells below; `NARROW_MS` is a line.
+
+    Raises
+    ------
+    CorpusError
+        If the corpus states no depth or spike width.
+    """
+    table = read_cells(cells, ("area", "depth", "sw"))
+    stated = table.filter(pc.and_(pc.is_valid(table["depth"]), pc.is_valid(table["sw"])))
+    if len(stated) == 0:
+        raise CorpusError("cannot draw the depths", why="no cell has a depth and a spike width")
+    counts = count_values(stated["area"])
+
+    figure, panels = _figure(4.6, 1, len(counts), note, sharex=True, sharey=True)
+    for axes, (area, count), color in zip(panels, counts, cycle(PALETTE), strict=False):
+        of_area = stated.filter(pc.equal(pc.fill_null(stated["area"], NOT_STATED), area))
+        widths, depths = of_area["sw"].to_numpy(), of_area["depth"].to_numpy()
+        axes.scatter(widths, depths, s=10, color=color, alpha=0.5, linewidths=0)
+        axes.axhline(0, color=GREY, lw=0.8, ls=":")
+        axes.axvline(NARROW_MS, color="black", lw=1.0, ls="--")
+        for text, offset, align in (("narrow", -4, "right"), ("regular", 4, "left")):
+            axes.annotate(
+                text,
+                (NARROW_MS, 1),
+                (offset, 2),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha=align,
+                fontsize=7,
+            )
+        axes.set_title(f"{area} ({_plural(count, 'cell')})", fontsize=9, pad=16)
+        _label(axes, x="spike width (ms)")
+    panels[0].invert_yaxis()
+    panels[0].set_ylabel("depth below the border of layers 3 and 4 (µm)", fontsize=9)
+    missing = len(table) - len(stated)
+    others = f" ({missing:,} more lack depth or spike width)" if missing else ""
+    figure.suptitle(
+        f"{_plural(len(stated), 'cell')}{others}; narrow-spiking below {NARROW_MS} ms", fontsize=10
+    )
+    return figure
+
+
+def cells(data: Data, *, note: str = "") -> Figure:
+    """How many cells there are of each kind: the first three of `KINDS` that the corpus states.
+
+    Parameters
+    ----------
+    data : Dataset or DatasetDict
+        Cells, or records, of which each cell is counted once.
+    note : str, optional
+        A small line below the figure.
+
+    Returns
+    -------
+    Figure
+        Three panels of bars, the most frequent value first and what is not stated last.
+
+    Raises
+    ------
+    CorpusError
+        If none of the columns is there.
+    """
+    kinds = [kind for kind in KINDS if kind in column_names(data)][:3]
+    if not kinds:
+        raise CorpusError(
+            "cannot draw the cells", why=f"the data have no column {', '.join(KINDS)}"
+        )
+    table = read_cells(data, kinds)
+    counts = {kind: count_values(table[kind]) for kind in kinds}
+    height = max(len(each) for each in counts.values())
+
+    row = 0.22 if height <= 12 else 0.16
+    figure, panels = _figure(1.0 + row * height, 1, len(kinds), note)
+    figure.suptitle(_plural(len(table), "cell"), fontsize=10)
+    for axes, (kind, of_kind), color in zip(panels, counts.items(), PALETTE, strict=False):
+        names, numbers = zip(*of_kind, strict=True)
+        shades = [GREY if name == NOT_STATED else color for name in names]
+        bars = axes.barh(range(len(names)), numbers, height=0.75, color=shades)
+        axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(height - 0.5, -0.5)
+        axes.set_xlim(0, 1.22 * max(numbers))
+        axes.set_xticks([])
+        axes.spines[:].set_visible(False)
+        _label(axes)
+        axes.tick_params(left=False)
+        axes.set_title(f"{KINDS[kind]} (cells)", fontsize=9, loc="left")
+    return figure
+
+
+def sessions(data: Data, *, note: str = "") -> Figure:
+    """What each session was presented: length, number, trials and total time of its stimuli.
+
+    Parameters
+    ----------
+    data : Dataset or DatasetDict
+        The stimuli; or records, where the stimuli are those of all sessions. Lengths are read off
+        the lists' offsets, never from their values.
+    note : str, optional
+        A small line below the figure.
+
+    Returns
+    -------
+    Figure
+        One row per session and four panels. Points are medians, lines reach from least to most. A
+        stimulus is as long as its spectrogram, or, drawn from records, as its longest trial.
+
+    Raises
+    ------
+    CorpusError
+        If `data` are stimuli of no session in particular.
+    """
+    presented = find_presented(data)
+    names = sorted(set(presented["session"].to_pylist()))
+    session = np.array([names.index(name) for name in presented["session"].to_pylist()])
+    subset = np.array(presented["subset"].to_pylist())
+    trials, seconds = presented["trials"].to_numpy(), presented["seconds"].to_numpy()
+    rows = np.arange(len(names))
+
+    figure, panels = _figure(
+        1.3 + 0.15 * max(len(names), 6), 1, 4, note, sharey=True, width_ratios=(2, 3, 3, 3)
+    )
+    lengths, numbers, repetitions, minutes = panels
+    _spread(lengths, session, seconds, 0, GREY)
+    start = {axes: np.zeros(len(names)) for axes in (numbers, minutes)}
+    for name, shift in zip(SUBSETS, (-0.15, 0.15), strict=True):
+        of = subset == name
+        weights = {numbers: of * 1.0, minutes: of * trials * seconds / 60}
+        for axes, weight in weights.items():
+            width = np.bincount(session, weight, len(names))
+            axes.barh(rows, width, 0.7, start[axes], color=SUBSET_COLORS[name], label=name)
+            start[axes] = start[axes] + width
+        _spread(repetitions, session[of], trials[of], shift, SUBSET_COLORS[name])
+    titles = ("stimulus window (s)", "stimuli", "trials per stimulus", "presented (min)")
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_xlim(0, 1.08 * axes.dataLim.x1)
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=TICK_STEPS))
+        axes.spines[["left"]].set_visible(False)
+        _label(axes, x=title)
+        axes.tick_params(axis="y", length=0, labelsize=7)
+        axes.grid(axis="y", color="#EDEDED", lw=0.5)
+        axes.set_axisbelow(True)
+    lengths.set_yticks(rows, names)
+    handles, labels = numbers.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=8, frameon=False)
+    figure.suptitle(_plural(len(names), "session"), fontsize=10)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the file's suffix names, at 150 dots per inch."""
+    check_suffix(path)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def check_suffix(path: Path) -> None:
+    """A `CorpusError` if `save` does not know the file's format."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise CorpusError(
+            "cannot write the figure",
+            where=path,
+            why=f"unknown format {path.suffix!r}",
+            fix=f"choose a file that ends in {', '.join(SUFFIXES)}",
+        )
+
+
+def _figure(
+    height: float, rows: int, columns: int, note: str, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of this height in inches with its axes, row by row, and a note below them."""
+    share = 0.18 / height if note else 0.0
+    layout = ConstrainedLayoutEngine(rect=(0, share, 1, 1 - share), wspace=0.03)
+    figure = Figure((WIDTH_INCHES, height), layout=layout)
+    figure.text(0.995, 0.3 * share, note, ha="right", fontsize=7, color=GREY)
+    axes = figure.subplots(rows, columns, squeeze=False, **options).ravel().tolist()
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _label(axes: Axes, x: str = "", y: str = "") -> None:
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=8)
+
+
+def _frequency_ticks(axes: Axes, bands: int, lowest: float, highest: float) -> None:
+    """Ticks in kHz on an axis of log-spaced bands."""
+    ticks = [hertz for hertz in FREQUENCY_TICKS if lowest <= hertz <= highest]
+    rows = np.log(np.array(ticks) / lowest) / np.log(highest / lowest) * (bands - 1)
+    axes.set_yticks(rows, [f"{hertz / 1000:g}" for hertz in ticks])
+
+
+def _session_labels(axes: Axes, sessions: NDArray[np.str_]) -> None:
+    """The sessions' names above their cells; the small ones give way where there is no room."""
+    names, first, sizes = np.unique(sessions, return_index=True, return_counts=True)
+    centres = first + (sizes - 1) / 2
+    upright = np.diff(centres).min(initial=len(sessions)) < 0.1 * len(sessions)
+    room = (0.017 if upright else 0.1) * len(sessions)
+    kept: list[int] = []
+    for session in np.argsort(-sizes, kind="stable"):
+        if all(abs(centres[session] - centres[other]) >= room for other in kept):
+            kept.append(int(session))
+    for edge in first[1:]:
+        axes.axvline(edge - 0.5, color="white", lw=0.3)
+    top = axes.secondary_xaxis("top")
+    top.spines["top"].set_visible(False)
+    top.set_xticks(centres[kept], names[kept], rotation=90 if upright else 0, fontsize=7)
+    top.tick_params(length=0)
+
+
+def _spread(
+    axes: Axes, group: NDArray[np.intp], values: NDArray[Any], shift: float, color: str
+) -> None:
+    """Each group's median as a point, on a line from its least to its greatest value."""
+    for row in np.unique(group):
+        of_group = values[group == row]
+        axes.hlines(row + shift, of_group.min(), of_group.max(), color=color, lw=1.2)
+        axes.plot(np.median(of_group), row + shift, "o", color=color, ms=2.8)
+
+
+def _plural(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def _name(stim_id: str) -> str:
+    return stim_id.rpartition("/")[2]

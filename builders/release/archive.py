@@ -1,0 +1,207 @@
+"""One recording archive, or other file of a release: where it lies, and what tells its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from builders.errors import CorpusError
+from builders.files import FINGERPRINT, digest, home, replace_file
+from builders.release.zips import LITTER, open_member
+
+#: What is recorded of a file of the release.
+RECORDED = ("path", "stat", FINGERPRINT, "key")
+
+
+def content_key(path: Path) -> str:
+    """A key that changes when, and only when, the content of a raw file changes.
+
+    Path, size and modification time tell the two apart without opening the file: two folders may
+    hold files of one name, size and time, and of different contents. Once `confirm_key` has
+    recorded the content's fingerprint, a file that was merely touched keeps its key: only one that
+    has changed in any way, but for its size, is read again.
+    """
+    stat = stat_key(path)
+    size, modified, *_ = stat.split("-")
+    key = hashlib.sha256(f"{size}-{modified}-{path.absolute()}".encode()).hexdigest()
+    record = _record(path)
+    try:
+        seen = {name: str(json.loads(record.read_bytes())[name]) for name in RECORDED}
+    except (OSError, ValueError, TypeError, KeyError):
+        return key
+    if seen["stat"] == stat:
+        return seen["key"]
+    with suppress(OSError):  # where it cannot be recorded, it is found out again the next time
+        if seen["stat"].partition("-")[0] != size:
+            record.unlink()
+            return key
+        found = digest(path, FINGERPRINT)
+        known = seen["key"] if found == seen[FINGERPRINT] else found
+        seen |= {"stat": stat, FINGERPRINT: found, "key": known}
+        key = known
+        replace_file(record, json.dumps(seen).encode())
+    return key
+
+
+def confirm_key(path: Path, key: str, fingerprint: str) -> None:
+    """Record the fingerprint of the content that `key` stands for, found since `key` was given.
+
+    Raises
+    ------
+    CorpusError
+        If the file is no longer the one that `key` was given to.
+    """
+    if content_key(path) != key:
+        raise CorpusError(
+            "a file changed while it was being read",
+            where=path,
+            fix="let the copy or the download that writes it finish, then load again",
+        )
+    seen = {"path": str(path), "stat": stat_key(path), FINGERPRINT: fingerprint, "key": key}
+    replace_file(_record(path), json.dumps(seen).encode())
+
+
+def stat_key(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise CorpusError("cannot read a file of the release", where=path, why=error) from error
+    # Whoever puts another file of the same size and date in its place changes the last two.
+    return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
+
+
+def _record(path: Path) -> Path:
+    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
+    return home() / "releases" / "keys" / f"{name}.json"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One recording archive of a release.
+
+    Attributes
+    ----------
+    name : str
+        Its file name in the release, e.g. ``CLT027c_<40 hex>.tgz``.
+    path : Path
+        The archive, the folder it was unpacked into, or the zip it lies in.
+    member : str
+        Its name inside the zip; empty where it lies in none.
+    key : str
+        What stands for its content, where that is known without the file: of a published archive.
+    size : int
+        How many bytes `fetch` fetches.
+    fetch : callable or None
+        Makes `path` exist.
+    copies : tuple of Archive
+        Others of this name in the release. The archive is not read if one of them differs.
+    """
+
+    name: str
+    path: Path
+    member: str = ""
+    key: str = ""
+    size: int = field(default=0, compare=False)
+    fetch: Callable[[], object] | None = field(default=None, compare=False, repr=False)
+    copies: tuple[Archive, ...] = field(default=(), compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.member}" if self.member else str(self.path)
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """The archive's bytes, to be read from the front to the end."""
+        if self.fetch:
+            self.fetch()
+        self._check_copies()
+        if self.member:
+            with zipfile.ZipFile(self.path) as outer, open_member(outer, self.member) as file:
+                yield cast(BinaryIO, file)
+        else:
+            with self.path.open("rb") as file:
+                yield file
+
+    def files(self) -> list[Path]:
+        """The files on disk: the archive, or those it was unpacked into."""
+        self._check_copies()
+        return files_of(self.path)
+
+    def keys(self) -> dict[Path, str]:
+        """`key`, or else the `content_key` of each of `files`."""
+        if self.key:
+            return {self.path / self.member: self.key}
+        return {path: content_key(path) for path in files_of(self.path)}
+
+    def fingerprints(self) -> dict[Path, str]:
+        """The fingerprint of each of `files`.
+
+        A `key` needs none: it is made of a checksum, which fetching or reading has verified.
+        """
+        return {} if self.key else {path: digest(path, FINGERPRINT) for path in files_of(self.path)}
+
+    def confirm(self, keys: dict[Path, str], fingerprints: dict[Path, str]) -> None:
+        """Record what `keys` stand for, now that the archive has been read as a whole.
+
+        The `fingerprints` must have been found after the keys.
+        """
+        for path, fingerprint in fingerprints.items():
+            confirm_key(path, keys[path], fingerprint)
+
+    def _check_copies(self) -> None:
+        for copy in self.copies:
+            if self._differs(copy):
+                raise ambiguous(self.name, self, copy)
+
+    def _differs(self, copy: Archive) -> bool:
+        """Whether the content is another, where the two are of one kind.
+
+        Of a packed one, its copy in a zip has the same content if it has the same size: the
+        checksum inside tells whether it is whole.
+        """
+        if self.path.is_dir() != copy.path.is_dir():
+            return False
+        if self.key and copy.key:
+            return self.key != copy.key
+        if copy.key:
+            return copy.key.partition("-")[2] != stat_key(self.path).partition("-")[0]
+        return differ(self.path, copy.path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file, or all files in the folder but what macOS leaves there."""
+    if path.is_dir():
+        every = (file for file in path.rglob("*") if not file.name.startswith(LITTER))
+        return sorted(file for file in every if file.is_file())
+    return [path]
+
+
+def differ(*paths: Path) -> bool:
+    """Whether two files, or all files in two folders, differ in content."""
+
+    def contents(of: Callable[[Path], object]) -> list[object]:
+        return [{file.relative_to(path): of(file) for file in files_of(path)} for path in paths]
+
+    try:
+        sizes = contents(lambda file: file.stat().st_size)
+        if sizes[0] != sizes[1]:
+            return True
+        one, other = contents(lambda file: digest(file, FINGERPRINT))
+    except OSError as error:
+        where = " and ".join(map(str, paths))
+        raise CorpusError("cannot compare files of the release", where=where, why=error) from error
+    return one != other
+
+
+def ambiguous(name: str, one: object, other: object) -> CorpusError:
+    return CorpusError(
+        f"{name} is there twice, with different contents",
+        where=one,
+        why=f"the other is {other}",
+        fix="keep the one that was published, and move the other out of the folder",
+    )

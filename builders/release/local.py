@@ -1,0 +1,176 @@
+"""A corpus' raw files, as its authors published them, in a folder.
+
+It holds the release unpacked or with its zips as downloaded: ``recordings/X.tgz``,
+``recordings/X/...`` (an archive unpacked), or ``recordings.zip``. What people and their programs
+make of that when they unpack it is found as well; see `Release`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from builders.errors import CorpusError
+from builders.release.archive import Archive, ambiguous, differ, stat_key
+from builders.release.folders import (
+    ARCHIVE,
+    SOUND,
+    Folder,
+    archive_name,
+    find_archives,
+    find_file,
+    places,
+    stamp,
+    tops,
+)
+from builders.release.zips import member_key, read_index
+
+
+class Release:
+    """A folder that holds a corpus' release. It is the user's, and only ever read.
+
+    Files and archives are found where people and their programs put them.
+
+    * Files, zips and archives may lie at the top of the folder. What is not there is looked for in
+      the folder inside it that has the corpus' name, or in the only one.
+    * The archives of ``recordings`` may also lie in ``recordings/``, in ``recordings/recordings/``
+      or in ``recordings.zip``. At the top, an archive is known by a name that ends in a hash; those
+      of ``A1_single_sites`` begin with ``A1_``, too.
+    * An archive may be a ``.tgz``, a ``.tar.gz``, or the folder that it was unpacked into.
+    * Names may have other letter case, or the ``(1)`` that browsers add.
+
+    An archive that is there more than once counts once: packed before unpacked, and either before
+    one in a zip. Copies of one kind must have the same content, and a packed archive the size of
+    its copy in the zip; otherwise it is an error to read it.
+
+    Parameters
+    ----------
+    corpus : str
+        Name of the corpus.
+    folder : Path
+        Where the files are.
+    source : str
+        Where the release is published, for the error messages.
+    """
+
+    def __init__(self, corpus: str, folder: Path, source: str) -> None:
+        self.corpus = corpus
+        self.folder = folder.absolute()
+        self.source = source
+
+    def stamp(self) -> object:
+        """Changes when files at the top of the release do, or names in the places below it."""
+        return stamp(self.folder, self.corpus)
+
+    def file(self, name: str) -> Path:
+        """Path of one file of the release; a `CorpusError` names it where it is missing."""
+        found = self._find(name)
+        if not found:
+            looked = ", ".join(str(top.path) for top in self._tops())
+            raise CorpusError(
+                f"the release of {self.corpus} lacks {name}",
+                where=self.folder,
+                why=f"no such file in {looked}",
+                fix=self._fix(),
+            )
+        stat_key(found[0])  # it may be a link that leads nowhere
+        for copy in found[1:]:
+            if differ(found[0], copy):
+                raise ambiguous(name, found[0], copy)
+        return found[0]
+
+    def archive(self, name: str) -> Archive:
+        """One recording archive at the top of the release, packed or unpacked."""
+        found = _grouped(Archive(name, path) for path in self._find(name, unpacked=True))
+        return found.get(name) or Archive(name, self.file(name))
+
+    def archives(self, directory: str, suffix: str = ARCHIVE) -> list[Archive]:
+        """The archives (or other files) of one directory of the release, sorted by name.
+
+        Opens none of them. Their names end in `suffix`, whatever the files are called.
+        """
+        found = self._by_name(directory, suffix)
+        if not found:
+            raise self._no_archives(directory, suffix)
+        return [found[name] for name in sorted(found)]
+
+    def lacking(self, names: Iterable[str]) -> list[str]:
+        """Those of the published files that are not there, neither as such nor unpacked."""
+        return [name for name in names if not self._holds(name)]
+
+    def _holds(self, name: str) -> bool:
+        if self._find(name, unpacked=True):
+            return True
+        directory = name.removesuffix(".zip")  # sounds are in `wav`, all others hold archives
+        suffix = SOUND if directory == "wav" else ARCHIVE
+        return directory != name and bool(self._by_name(directory, suffix))
+
+    def _tops(self) -> Iterator[Folder]:
+        return tops(self.folder, self.corpus)
+
+    def _find(self, name: str, unpacked: bool = False) -> list[Path]:
+        return next(
+            (found for top in self._tops() if (found := find_file(top, name, unpacked))), []
+        )
+
+    def _by_name(self, directory: str, suffix: str) -> dict[str, Archive]:
+        for top in self._tops():
+            found = find_archives(top, directory, suffix)
+            archives = [Archive(*each) for each in (*found.packed, *found.unpacked)]
+            damaged = None
+            for outer in found.zips:
+                try:
+                    archives += archives_in_zip(outer, suffix).values()
+                except CorpusError as error:  # not needed where there are others
+                    damaged = error
+            if damaged and not archives:
+                raise damaged
+            if archives:
+                return _grouped(archives)
+        return {}
+
+    def _no_archives(self, directory: str, suffix: str) -> CorpusError:
+        looked = [place for top in self._tops() for place in (top, *places(top, directory))]
+        kinds = f"{suffix} or .tar.gz files" if suffix == ARCHIVE else f"{suffix} files"
+        why = f"neither {directory}/ with {kinds} in it nor {directory}.zip is there; looked into "
+        why += ", ".join(str(place.path) for place in looked)
+        if any(file.endswith(".tar") for place in looked for file in place.files):
+            why += "; a .tar is not read: unpack it into a folder, or pack it with gzip"
+        return CorpusError(
+            f"the release of {self.corpus} has no {directory}",
+            where=self.folder,
+            why=why,
+            fix=self._fix(),
+        )
+
+    def _fix(self) -> str:
+        variable = f"{self.corpus.upper()}_DATA"
+        return f"put it there as published ({self.source}), or correct {variable}"
+
+
+def archives_in_zip(outer: Path, suffix: str = ARCHIVE) -> dict[str, Archive]:
+    """The archives (or other files) in a zip of the release, by name."""
+    return _in_zip(outer, suffix, stat_key(outer))
+
+
+@lru_cache(maxsize=16)
+def _in_zip(outer: Path, suffix: str, _stat: str) -> dict[str, Archive]:
+    return _grouped(
+        Archive(name, outer, info.filename, member_key(info))
+        for each, info in read_index(outer).members.items()
+        if (name := archive_name(each, suffix))
+    )
+
+
+def _grouped(archives: Iterable[Archive]) -> dict[str, Archive]:
+    """By name; the first of a name has the others as its copies."""
+    found: dict[str, list[Archive]] = {}
+    for archive in archives:
+        found.setdefault(archive.name, []).append(archive)
+    return {
+        name: Archive(name, first.path, first.member, first.key, copies=(*first.copies, *others))
+        if others
+        else first
+        for name, (first, *others) in found.items()
+    }

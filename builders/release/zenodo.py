@@ -1,0 +1,274 @@
+"""A corpus' release on Zenodo: fetched on demand, file by file, and by ranges inside the big zips.
+
+It fills ``$BUILDERS_HOME/releases/<corpus>/`` in the release's own layout. Of a zip, the directory
+is fetched once, and then each member that is asked for in one range; a published zip that lies
+there as a whole is read in its place.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from builders.errors import CorpusError, CorpusWarning
+from builders.files import FINGERPRINT, digest, home, replace_file, settle
+from builders.release.archive import Archive
+from builders.release.download import NoRanges, forget
+from builders.release.local import Release, archives_in_zip
+from builders.release.record import Published, ZenodoRecord, making
+from builders.release.zips import Damaged, Index, MissingPart, extract, member_key, read_index
+
+# Where the directory of a zip is looked for at first: that of 500 archives has 64 KiB.
+TAIL = 1 << 16
+
+
+def warn(text: str) -> None:
+    """Say what is about to happen."""
+    warnings.warn(text, CorpusWarning, stacklevel=2)
+
+
+class ZenodoRelease(Release):
+    """A release that is fetched as it is read.
+
+    Parameters
+    ----------
+    corpus : str
+        Name of the corpus.
+    source : str
+        Where the release is published, for the error messages.
+    record : int
+        The Zenodo record.
+    published : mapping of str to str
+        The record's files that the corpus reads, and their md5 where it is known beforehand: the
+        API must agree.
+
+    Attributes
+    ----------
+    remote : ZenodoRecord
+        The record that it is fetched from.
+    before_whole : callable
+        Told, with a sentence, that a whole zip is about to be fetched since parts of it cannot be.
+        It may raise.
+    """
+
+    def __init__(self, corpus: str, source: str, record: int, published: Mapping[str, str]) -> None:
+        super().__init__(corpus, home() / "releases" / corpus, source)
+        self.remote = ZenodoRecord(record, corpus, source, self.folder, published)
+        self.before_whole: Callable[[str], object] = warn
+
+    def stamp(self) -> object:
+        return self.remote.number
+
+    def file(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.is_file():
+            with making(path):
+                if not path.is_file():
+                    self._fetch_file(name, path)
+        elif (file := self.known().get(name)) and path.stat().st_size != file.size:
+            raise CorpusError(
+                "a file of the release is not the published one",
+                where=path,
+                why=f"it has {path.stat().st_size} bytes, the published one {file.size}",
+                fix="delete it, then load again",
+            )
+        return path
+
+    def archive(self, name: str) -> Archive:
+        path = self.folder / name
+        if not self.known() and path.exists():  # put there by hand
+            return super().archive(name)
+        file = self.remote.file(name)
+        return Archive(name, path, key=file.md5, size=file.size, fetch=partial(self.file, name))
+
+    def lacking(self, names: Iterable[str]) -> list[str]:
+        """None: what is not here is fetched."""
+        return []
+
+    def archives(self, directory: str, suffix: str = ".tgz") -> list[Archive]:
+        outer = f"{directory}.zip"
+        if not (self.folder / outer).is_file():
+            try:
+                return self._archives(outer, self._index(outer), suffix)
+            except NoRanges as error:
+                self._fetch_whole(outer, error)
+        found = archives_in_zip(self.file(outer), suffix)
+        return [found[name] for name in sorted(found)]
+
+    def files(self) -> dict[str, Published]:
+        """The record's files that the corpus reads; the API is asked once."""
+        return self.remote.files()
+
+    def known(self) -> dict[str, Published]:
+        """The same without a request: nothing before the first one."""
+        return self.remote.known()
+
+    def members_of(self, outer: str) -> list[Archive]:
+        """The files in a zip; none before its directory has been fetched."""
+        index = self._known_index(outer)
+        return self._archives(outer, index, "") if index else []
+
+    def damaged(self) -> Iterator[Path]:
+        """What lies here and is not what was published, every byte of it read."""
+        for name, file in self.known().items():
+            if (path := self.folder / name).is_file() and digest(path, "md5") != file.md5:
+                yield path
+            for archive in self.members_of(name):
+                if archive.path.exists() and _crc_key(archive.path) != archive.key:
+                    yield archive.path
+
+    def _archives(self, outer: str, index: Index, suffix: str) -> list[Archive]:
+        """The files in a zip on the server, or fetched from there."""
+        folder = self.folder / outer.removesuffix(".zip")
+        archives = []
+        for name, info in sorted(index.members.items()):
+            if name.endswith(suffix):
+                start, stop = index.spans[info.filename]
+                get_it = partial(self._fetch_member, outer, info, folder / name)
+                archives.append(
+                    Archive(name, folder / name, "", member_key(info), stop - start, get_it)
+                )
+        return archives
+
+    def _directory(self, outer: str) -> Path:
+        return self.folder / f".{outer}.directory"
+
+    def _seal(self, outer: str) -> Path:
+        return self.folder / f".{outer}.directory.checksum"
+
+    def _index(self, outer: str) -> Index:
+        self.remote.file(outer)  # tells of which zip the directory has to be
+        if (index := self._known_index(outer)) is None:
+            with making(self._directory(outer)):
+                index = self._known_index(outer) or self._fetch_index(outer)
+        return index
+
+    def _known_index(self, outer: str) -> Index | None:
+        """The directory of a zip that lies here; none where it does not have its checksum."""
+        directory, file = self._directory(outer), self.known().get(outer)
+        with suppress(OSError, UnicodeError):
+            if file and self._seal(outer).read_text() == _seal(directory, file):
+                return read_index(directory, file.size)
+        return None
+
+    def _fetch_index(self, outer: str) -> Index:
+        """The directory of a zip on the server, which lies at its end."""
+        directory, file = self._directory(outer), self.remote.file(outer)
+        start = max(0, file.size - TAIL)
+        while True:
+            part = directory.with_name(f"{directory.name}.{start}")
+            try:
+                self.remote.fetch(outer, part, start, file.size)
+                read_index(part, file.size)
+            except MissingPart as error:
+                start = error.position
+            else:
+                replace_file(self._seal(outer), _seal(part, file).encode())
+                settle(part, directory)
+                return read_index(directory, file.size)
+            finally:
+                forget(part)
+
+    def _fetch_member(self, outer: str, info: zipfile.ZipInfo, path: Path) -> None:
+        """One member of a zip on the server, in one range; its CRC is checked."""
+        if path.is_file():
+            return
+        with making(path):
+            if path.is_file():
+                return
+            start, stop = self._span(outer, info)
+            size, directory = self.remote.file(outer).size, self._directory(outer)
+            part = path.with_name(f".{path.name}.part")
+            parts = {start: part, size - directory.stat().st_size: directory}
+
+            def check() -> None:
+                extract(size, parts, info.filename, path)
+                forget(part)
+
+            try:
+                self.remote.fetch(outer, part, start, stop, check)
+            except NoRanges as error:
+                self._copy_member(self._fetch_whole(outer, error), info.filename, path)
+            except Damaged as error:
+                forget(directory)  # which may be what is wrong
+                raise CorpusError(
+                    "a member of a zip arrived damaged, and was thrown away",
+                    where=f"{self.remote.where}: {outer}: {info.filename}",
+                    why=error,
+                    fix="load again; if it stays so, the published zip is damaged there: tell its "
+                    f"authors ({self.source})",
+                ) from error
+
+    def _span(self, outer: str, info: zipfile.ZipInfo) -> tuple[int, int]:
+        """Where a member lies, by the directory as it is now."""
+        index = self._index(outer)
+        now = index.members.get(info.filename.rpartition("/")[2])
+        if now is None or (now.filename, member_key(now)) != (info.filename, member_key(info)):
+            raise CorpusError(
+                f"{outer} changed while it was being read",
+                where=self._directory(outer),
+                why=f"the list of its members has another {info.filename} now, or none",
+                fix="load again",
+            )
+        return index.spans[info.filename]
+
+    def _copy_member(self, whole: Path, member: str, path: Path) -> None:
+        """One member of a zip that is here."""
+        try:
+            extract(whole.stat().st_size, {0: whole}, member, path)
+        except Damaged as error:
+            raise CorpusError(
+                "cannot read a member of a zip of the release",
+                where=f"{whole}: {member}",
+                why=error,
+                fix=f"the zip is as it was published: tell its authors ({self.source})",
+            ) from error
+
+    def _fetch_file(self, name: str, path: Path) -> None:
+        """A whole file; its size and md5 are checked."""
+        file = self.remote.file(name)
+        part = path.with_name(f".{name}.part")
+
+        def check() -> None:
+            if (found := digest(part, "md5")) != file.md5:
+                raise Damaged(f"expected md5 {file.md5}, found {found}")
+            settle(part, path)
+
+        try:
+            self.remote.fetch(name, part, 0, file.size, check)
+        except Damaged as error:
+            raise CorpusError(
+                "a file of the release arrived damaged, and was thrown away",
+                where=f"{self.remote.where}: {name}",
+                why=error,
+                fix="load again; if it stays so, something on the way from Zenodo changes the "
+                f"file: {self.remote.by_hand}",
+            ) from error
+
+    def _fetch_whole(self, outer: str, why: NoRanges) -> Path:
+        """A zip as a whole, since no part of it can be had."""
+        if not (self.folder / outer).is_file():
+            self.before_whole(
+                f"all of {outer} has to be fetched, {self.remote.file(outer).size / 1e6:,.1f} MB: "
+                f"Zenodo does not send parts of it now ({why})"
+            )
+        return self.file(outer)
+
+
+def _seal(directory: Path, file: Published) -> str:
+    """Stands for a zip's directory that lies here, and for the zip that it is of."""
+    return f"{digest(directory, FINGERPRINT)} {file.md5}"
+
+
+def _crc_key(path: Path) -> str:
+    """What `member_key` is of a file that has this content."""
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+    return f"{crc:08x}-{path.stat().st_size}"

@@ -1,0 +1,67 @@
+"""The dataset card: a body written by hand, under YAML that follows from the builder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from builders.corpus.builder import CorpusBuilder
+from builders.corpus.registry import card_path
+from builders.urls import repository_url
+
+CARD, CITATION = "README.md", "CITATION.bib"
+#: How the code on an exported card calls what it is the card of.
+HERE = '"<this folder or repository>"'
+#: How many checksums of archives a card lists; the manifest lists all.
+LISTED = 200
+
+
+def local_card(corpus: type[CorpusBuilder]) -> str:
+    """The card as it should stand in the corpus' folder: its globs begin with ``corpus://``."""
+    return _card(corpus, repository_url(corpus.corpus))
+
+
+def repository_card(corpus: type[CorpusBuilder]) -> bytes:
+    """The card as the repository holds it: the same, with globs relative to the repository."""
+    return _card(corpus, "").encode()
+
+
+def linked_files(corpus: type[CorpusBuilder]) -> dict[str, bytes]:
+    """What the card links to, of the corpus' folder: citation and figures; content by path."""
+    folder = card_path(corpus).parent
+    paths = [*folder.glob(CITATION), *sorted(folder.glob("figures/*.png"))]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def _card(corpus: type[CorpusBuilder], base: str) -> str:
+    configs = [config_entry(corpus, each, base, each.globs) for each in corpus.BUILDER_CONFIGS]
+    return with_yaml({**corpus.card, "configs": configs}, card_body(corpus))
+
+
+def card_body(corpus: type[CorpusBuilder]) -> str:
+    path = card_path(corpus)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return text.split("---\n", 2)[2] if text.startswith("---\n") else text
+
+
+def with_yaml(metadata: Mapping[str, Any], body: str) -> str:
+    header = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True, width=120)
+    return f"---\n{header}---\n{body}"
+
+
+def config_entry(
+    corpus: type[CorpusBuilder], config: Any, base: str, globs: Mapping[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {"config_name": config.name}
+    if config.name == corpus.DEFAULT_CONFIG_NAME:
+        entry["default"] = True
+    files = []
+    for split, of_split in globs.items():
+        paths = [base + glob for glob in of_split]
+        files.append({"split": split, "path": paths if len(paths) > 1 else paths[0]})
+    entry["data_files"] = files
+    if config.filters is not None:
+        entry["filters"] = [list(each) for each in config.filters]  # no YAML anchors
+    return entry

@@ -1,0 +1,238 @@
+"""``corpus://``: each corpus as a virtual dataset repository, whose shards are built when opened.
+
+`fsspec`, and with it `datasets`, pandas and Dask, find this class by its entry point. A path may
+be pinned to a content, ``corpus://<corpus>@<etag>/<path>``; see `builders.repository.pinning`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import io
+import time
+import weakref
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from glob import has_magic
+from typing import Any, BinaryIO
+
+from fsspec.spec import AbstractFileSystem
+
+from builders.corpus.registry import code_key, corpora, find_corpus
+from builders.errors import CorpusError, unknown
+from builders.files import home
+from builders.repository import findings, pinning
+from builders.repository.card import repository_card
+from builders.shards.cache import ShardCache, etag_of
+from builders.shards.excluded import read_excluded
+from builders.shards.job import Job
+from builders.threads import Once
+from builders.urls import split_path
+
+pinning.install()
+
+CARD = "README.md"
+# Until a shard is built nobody knows its size. Arrow's own word for that is -1; None makes
+# `datasets` fail where it decides on the number of its threads.
+UNKNOWN_SIZE = -1
+#: How often a shard is looked for that disappears again.
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The files of one corpus' repository, as the release stands now."""
+
+    where: str
+    jobs: dict[str, Job]
+    cache: ShardCache
+
+
+class CorpusFileSystem(AbstractFileSystem):
+    """Read-only file system of ``corpus://<corpus>/<path in the repository>``.
+
+    Listing opens no archive; `info` opens none; opening a shard builds it where need be.
+    """
+
+    protocol = "corpus"
+    root_marker = ""
+    blocksize = 1 << 18  # of a copy; `datasets` makes sixteen at a time
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
+        """The files and folders in a folder, or the file itself; without ETags."""
+        path = self._strip_protocol(path)
+        found = self._below(path, 1) if path else {name: _entry(name) for name in corpora()}
+        entries = [found[name] for name in sorted(found)]
+        return entries if detail else [entry["name"] for entry in entries]
+
+    def find(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        detail: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """As of any file system, in one look instead of one at each of some hundred folders."""
+        path = self._strip_protocol(path)
+        if not path:
+            return super().find(path, maxdepth, withdirs, detail, **kwargs)
+        below = self._below(path, maxdepth)
+        if withdirs and path not in below:
+            below[path] = _entry(path)
+        found = {
+            name: below[name] for name in sorted(below) if withdirs or below[name]["type"] == "file"
+        }
+        return found if detail else list(found)
+
+    def _below(self, path: str, depth: int | None) -> dict[str, dict[str, Any]]:
+        """The files and folders that many levels below a folder, or the file itself."""
+        corpus, _, inside = split_path(path)
+        found = {}
+        for file in [CARD, *_repository(corpus).jobs]:
+            if file == inside:
+                found[path] = _entry(path, "file")
+            elif not inside or file.startswith(f"{inside}/"):
+                parts = file[len(inside) :].strip("/").split("/")
+                for level, _ in enumerate(parts[:depth], 1):
+                    name = f"{path}/{'/'.join(parts[:level])}"
+                    if name not in found:
+                        found[name] = _entry(name, "directory" if level < len(parts) else "file")
+        if not found:
+            self._explain(path)
+        return found
+
+    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        """Name, type, size (-1 while unknown) and, of a file, its ETag."""
+        path = self._strip_protocol(path)
+        corpus, etag, inside = split_path(path)
+        if not inside:
+            if corpus:
+                find_corpus(corpus)
+            return _entry(path)
+        entry: dict[str, Any] = {"name": path, "type": "file"}
+        if inside == CARD:
+            card = repository_card(find_corpus(corpus))
+            return {**entry, "size": len(card), "ETag": hashlib.sha256(card).hexdigest()}
+        repository = _repository(corpus)
+        if (job := repository.jobs.get(inside)) is None:
+            self.ls(path)  # raises where there is no such folder either
+            return _entry(path)
+        size, now = UNKNOWN_SIZE, repository.cache.etag(job)
+        with suppress(FileNotFoundError):  # deleted this very moment
+            if file := repository.cache.find(inside, now):
+                size = file.stat().st_size
+        if etag != now:
+            self._check(path, repository.cache, job, etag)
+        return {**entry, "size": size, "ETag": etag or now}
+
+    def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        """As of any file system, but a name that does not exist is an error that says so."""
+        path = self._strip_protocol(path)
+        if not has_magic(path):  # `exists` would keep to itself what is wrong
+            entry = self.info(path)
+            return {path: entry} if kwargs.get("detail") else [path]
+        found = super().glob(path, maxdepth=maxdepth, **kwargs)
+        if not found:
+            self._explain(path)
+        return found
+
+    def created(self, path: str) -> Any:
+        raise NotImplementedError("a shard has an ETag and no date")
+
+    modified = created
+
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> BinaryIO:
+        path = self._strip_protocol(path)
+        if mode != "rb":
+            raise CorpusError(
+                f"cannot open {path} to write it",
+                why="corpus:// is read-only",
+                fix="write to a copy",
+            )
+        corpus, etag, inside = split_path(path)
+        if inside == CARD:
+            return io.BytesIO(repository_card(find_corpus(corpus)))
+        repository = _repository(corpus)
+        if (job := repository.jobs.get(inside)) is None:
+            self._explain(path)
+            raise CorpusError(f"cannot open corpus://{path}", why="it is a folder")
+        self._check(path, repository.cache, job, etag)
+        for _ in range(ATTEMPTS):
+            with suppress(FileNotFoundError):  # replaced by another version, or deleted, just now
+                file = repository.cache.shard(job, inside)
+                opened = _opened(file.open("rb"))
+                findings.opened(corpus, etag, inside, repository.cache.notes(inside, etag_of(file)))
+                return opened
+        raise CorpusError(
+            f"cannot open corpus://{path}",
+            where=repository.cache.root,
+            why="its shard has been deleted as soon as it was built",
+            fix="let whoever deletes the cache finish, then load again",
+        )
+
+    def _check(self, path: str, cache: ShardCache, job: Job, etag: str) -> None:
+        if etag and not cache.is_pinned(job, etag):
+            raise CorpusError(
+                f"cannot read corpus://{path}",
+                why="the release, or the code that reads it, has changed since it was listed",
+                fix="call load_dataset again",
+            )
+
+    def _explain(self, pattern: str) -> None:
+        """Raise for the first part of a path or a glob that names nothing."""
+        corpus, _, inside = split_path(pattern)
+        parts = inside.split("/") if inside else []
+        repository = _repository(corpus)
+        files = [file.split("/") for file in [CARD, *repository.jobs]]
+        for depth, part in enumerate(parts):
+            valid = {file[depth] for file in files if len(file) > depth} or {"nothing below it"}
+            files = [file for file in files if fnmatchcase("".join(file[depth : depth + 1]), part)]
+            if not files or part == "**":
+                break
+        else:
+            return
+        if part != "**":
+            raise unknown(f"name in corpus://{pattern}:", part, valid, where=repository.where)
+
+
+_OPEN: weakref.WeakSet[BinaryIO] = weakref.WeakSet()
+#: How long the end of the interpreter is put off, for as long as a shard is still open.
+LAST_READS = 1.0  # s
+
+
+def _opened(file: BinaryIO) -> BinaryIO:
+    _OPEN.add(file)
+    return file
+
+
+@atexit.register
+def _let_last_reads_finish() -> None:
+    """Wait for Arrow's threads to drop their shards.
+
+    They read ahead, and go on for a moment after the last record has been taken. One that drops a
+    Python file while the interpreter is being taken down aborts the process.
+    """
+    end = time.monotonic() + LAST_READS
+    while _OPEN and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+def _entry(name: str, kind: str = "directory") -> dict[str, Any]:
+    return {"name": name, "size": 0 if kind == "directory" else UNKNOWN_SIZE, "type": kind}
+
+
+_REPOSITORIES: Once[object, Repository] = Once(8)
+
+
+def _repository(corpus: str) -> Repository:
+    builder = find_corpus(corpus)
+    release = builder.release()
+    folder, stamp = str(release.folder), (release.stamp(), tuple(read_excluded(corpus).items()))
+
+    def read() -> Repository:
+        jobs = {path: job for job in builder.jobs(release) for path in job.paths}
+        return Repository(folder, jobs, ShardCache(corpus, code_key(builder)))
+
+    return _REPOSITORIES.get((corpus, folder, home(), stamp), read)

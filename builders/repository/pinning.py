@@ -1,0 +1,145 @@
+"""What `datasets` must be taught about ``corpus://``: changed shards, splits without rows, notes.
+
+This is all that is patched in `datasets`; other data sets load as ever.
+
+`datasets` finds the Arrow tables of an earlier load by the config's name and the *patterns* in the
+card's YAML, and an earlier download by its URL: it asks for ETags, and then uses them for neither.
+Without this module a changed archive would go on giving the data of the old one.
+
+So a config's ``corpus://`` files are pinned to their content once they are resolved,
+``corpus://<corpus>@<etag>/<path>``, and the Arrow tables' folder is named after what they are
+pinned to. A pinned shard whose content changes later on can no longer be opened.
+
+`datasets` also raises an error for a split without rows. Here it loads with 0 rows: a site may have
+validation stimuli alone, and a filter may match nothing.
+
+And nobody but `datasets` knows when a load is complete: then one warning says how many notes there
+are on what was loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datasets import BuilderConfig, Dataset, Split
+from datasets.arrow_reader import ArrowReader
+from datasets.data_files import DataFilesDict, DataFilesList
+from datasets.fingerprint import Hasher
+from datasets.packaged_modules.parquet.parquet import Parquet
+from fsspec.core import url_to_fs
+
+from builders.corpus.registry import find_corpus
+from builders.errors import CorpusError
+from builders.repository import findings
+from builders.shards.notes import Note
+from builders.urls import SCHEME, pinned_url, split_path
+
+#: Reasons that an error lists.
+LISTED = 5
+
+_create_config_id = BuilderConfig.create_config_id
+_as_split = Parquet._as_dataset
+_as_dataset = Parquet.as_dataset
+_as_streaming_dataset = Parquet.as_streaming_dataset
+
+
+def _is_of_corpus(config: BuilderConfig) -> bool:
+    """Whether any file of a config comes from ``corpus://``."""
+    files = config.data_files if isinstance(config.data_files, DataFilesDict) else {}
+    return any(url.startswith(SCHEME) for of_split in files.values() for url in of_split)
+
+
+def _pin_all(files: DataFilesList) -> list[str]:
+    """Each ``corpus://<corpus>/<path>`` pinned to its content; any other URL as it is."""
+    # `datasets` has just asked for the ETags. Where it has since left out files, it no longer says
+    # whose they were.
+    known = files.origin_metadata
+    if len(known) != len(files):
+        known = [() for _ in files]
+    return [
+        _pin(url, *of) if url.startswith(SCHEME) else url
+        for url, of in zip(files, known, strict=True)
+    ]
+
+
+def _pin(url: str, now: str = "") -> str:
+    """``corpus://<corpus>/<path>`` pinned to its content; what is pinned stays so."""
+    corpus, etag, path = split_path(url)
+    if not (etag or now):
+        filesystem, inside = url_to_fs(url)
+        now = filesystem.info(inside)["ETag"]
+    return pinned_url(corpus, etag or now, path)
+
+
+def _pin_and_create_config_id(self: BuilderConfig, *args: Any, **kwargs: Any) -> str:
+    config_id = str(_create_config_id(self, *args, **kwargs))
+    if not _is_of_corpus(self):
+        return config_id
+    pinned = DataFilesDict()
+    for split, files in self.data_files.items():
+        pinned[split] = DataFilesList(_pin_all(files), files.origin_metadata)
+    self.data_files = pinned
+    return f"{config_id}-{Hasher.hash(dict(pinned))}"
+
+
+def _as_split_or_empty(self: Parquet, split: Any, in_memory: bool = False) -> Dataset:
+    """Replaces `Parquet._as_dataset`, which reads one split, or a part or a sum of splits."""
+    if _is_of_corpus(self.config):
+        reader, splits = ArrowReader("", self.info), self.info.splits.values()
+        if not reader.get_file_instructions(self.dataset_name, split, splits):
+            return _empty(self, split)
+    return _as_split(self, split, in_memory)
+
+
+def _empty(builder: Parquet, split: Any) -> Dataset:
+    """The data set of 0 rows that a split without rows loads as.
+
+    Every load of such a split comes here, also from the Arrow tables of an earlier load; only
+    streams do not. ``builder.info.splits`` says how many rows the other splits have.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in builder.info.features}
+    return Dataset.from_dict(columns, info=builder.info, split=Split(str(split)))
+
+
+def _files(config: BuilderConfig) -> list[str]:
+    return [url for files in config.data_files.values() for url in files if url.startswith(SCHEME)]
+
+
+def _as_dataset_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:
+    """Replaces `Parquet.as_dataset`, with which each map-style load ends."""
+    if _is_of_corpus(self.config):
+        corpus, notes = findings.of_files(_files(self.config))
+        # A note on the release or a session explains why there is nothing; one on a cell does not.
+        reasons = [note for note in notes if not (note.session and note.subject)]
+        if reasons and not any(split.num_examples for split in self.info.splits.values()):
+            _refuse_nothing(corpus, self.config, reasons)
+        findings.warn(corpus, notes)
+    return _as_dataset(self, *args, **kwargs)
+
+
+def _refuse_nothing(corpus: str, config: BuilderConfig, notes: list[Note]) -> None:
+    """Raise for a config that has no rows at all, unless the user's own filter left none."""
+    filters = {each.name: each.filters for each in find_corpus(corpus).BUILDER_CONFIGS}
+    if config.filters == filters.get(config.name):
+        reasons = "; ".join(map(str, notes[:LISTED]))
+        more = f"; and {len(notes) - LISTED} more" if len(notes) > LISTED else ""
+        raise CorpusError(
+            f"{corpus} has no data for {config.name!r}",
+            why=reasons + more,
+            fix=f"`builders info {corpus}` lists what is left out or missing",
+        )
+
+
+def _as_stream_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:
+    """Replaces `Parquet.as_streaming_dataset`: shards that are built later are watched."""
+    if _is_of_corpus(self.config):
+        findings.watch(_files(self.config))
+    return _as_streaming_dataset(self, *args, **kwargs)
+
+
+def install() -> None:
+    """Teach `datasets` in this process; doing so twice changes nothing."""
+    BuilderConfig.create_config_id = _pin_and_create_config_id
+    Parquet._as_dataset = _as_split_or_empty
+    Parquet.as_dataset = _as_dataset_with_notes
+    Parquet.as_streaming_dataset = _as_stream_with_notes

@@ -1,0 +1,127 @@
+"""From a session's spikes to the rows of `records`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+from datasets import Features
+
+from builders.errors import spoiling
+from builders.nems.binning import Ints, Trials, count_spikes, ranges
+from builders.shards.arrow import PIECE_BYTES, ROW_GROUP_BYTES, ragged, table
+from builders.shards.spikes import AddNote, Spikes, trial_notes
+
+
+def record_tables(
+    spikes: Spikes,
+    cells: pa.Table,
+    stimuli: list[str],
+    stim_columns: Callable[[str], dict[str, str]],
+    features: Features,
+    note: AddNote,
+) -> Iterator[pa.Table]:
+    """The records of some cells and stimuli of a session, binned.
+
+    Parameters
+    ----------
+    spikes : Spikes
+        Of these cells, and perhaps of others.
+    cells : pyarrow.Table
+        The cells, in the order in which their records are wanted; the columns of `features` that
+        describe a cell.
+    stimuli : list of str
+        Epoch names, in the order in which their records are wanted.
+    stim_columns : callable
+        From an epoch name to the columns that describe a stimulus.
+    features : Features
+        Of the records.
+    note : callable
+        Takes a stimulus and what is to be noted of it.
+
+    Yields
+    ------
+    pyarrow.Table
+        One row group: all cells of the first stimulus, then of the second, and so on. Where the
+        recording's bins are finer than `BIN_SECONDS`, those of a trial are summed from its first
+        one on, and the trial's length is rounded to whole bins. T may differ by one between the
+        trials of a record, where an onset lies half-way between two bins.
+
+    Raises
+    ------
+    CorpusError
+        If the spikes of one of these cells, or the trials of one of these stimuli, cannot be told.
+    """
+    names = cells["cell_id"].to_pylist()
+    for cell in names:
+        if cell in spikes.errors:
+            raise spikes.errors[cell]
+    recordings = np.array([spikes.recording[cell] for cell in names], np.int64)
+    presented: list[Trials] = []
+    of_row: list[tuple[Ints, Ints, Ints]] = []  # presentation, stimulus, cell
+    for index, stim in enumerate(stimuli):
+        of_cell = np.full(len(names), -1)
+        with spoiling(stim_columns(stim)["stim_id"]):
+            found = spikes.presentations(stim, names)
+        for number, trials in found.items():
+            for text in trial_notes(trials, spikes.width):
+                note(stim, text)
+            if len(trials):
+                of_cell[recordings == number] = len(presented)
+                presented.append(trials)
+        there = np.flatnonzero(of_cell >= 0)
+        of_row.append((of_cell[there], np.full(len(there), index), there))
+    if not presented:
+        return
+    row_shown, row_stim, row_cell = map(np.concatenate, zip(*of_row, strict=True))
+    n_trials = np.array([len(each) for each in presented], np.int64)
+    first = np.concatenate([each.first for each in presented])
+    n_bins = np.rint(np.concatenate([each.n_bins for each in presented]) / spikes.width).astype(
+        np.int64
+    )
+    onsets = np.concatenate([each.onsets for each in presented])
+    columns = [stim_columns(stim) for stim in stimuli]
+    begins = np.array([spikes.begins[cell] for cell in names], np.int64)
+    starts = np.cumsum(n_trials) - n_trials
+    row_bytes = (np.add.reduceat(n_bins, starts) * 4)[row_shown]
+
+    def counted(rows: slice) -> pa.ListArray:
+        shown, cell = row_shown[rows], row_cell[rows]
+        trial = ranges(starts[shown], n_trials[shown])
+        begin = first[trial] + np.repeat(begins[cell], n_trials[shown])
+        counts = count_spikes(spikes.line, begin, n_bins[trial], spikes.width)
+        return ragged(ragged(pa.array(counts), n_bins[trial]), n_trials[shown])
+
+    for rows in cut(row_bytes, ROW_GROUP_BYTES):
+        shown = row_shown[rows]
+        trial = ranges(starts[shown], n_trials[shown])
+        meta = cells.take(pa.array(row_cell[rows]))
+        yield table(
+            {
+                **of_stimuli(columns, row_stim[rows]),
+                **{name: meta[name] for name in meta.column_names},
+                "response": pa.chunked_array(
+                    [counted(piece) for piece in cut(row_bytes, PIECE_BYTES, rows)]
+                ),
+                "onsets": ragged(pa.array(onsets[trial]), n_trials[shown]),
+            },
+            features,
+        )
+
+
+def cut(row_bytes: Ints, size: int, rows: slice = slice(None)) -> Iterator[slice]:
+    """Cut rows, or some of them, into slices of about `size` bytes."""
+    of_rows = row_bytes[rows]
+    group = (np.cumsum(of_rows) - of_rows) // size
+    edges = np.flatnonzero(np.diff(group, prepend=-1, append=-1)) + (rows.start or 0)
+    for start, stop in pairwise(edges):
+        yield slice(int(start), int(stop))
+
+
+def of_stimuli(columns: list[dict[str, str]], rows: Ints) -> dict[str, pa.Array]:
+    """Columns that describe stimuli, for rows that name their stimuli by number."""
+    return {
+        key: pa.array([each[key] for each in columns]).take(pa.array(rows)) for key in columns[0]
+    }

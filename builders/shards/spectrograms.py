@@ -1,0 +1,123 @@
+"""From a session's spectrograms to the rows of `stimuli`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+from datasets import Features
+from numpy.typing import NDArray
+
+from builders.errors import spoiling
+from builders.nems.archive import broken
+from builders.nems.binning import Trials
+from builders.nems.signal import Signal
+from builders.shards.arrow import matrices, table
+from builders.shards.spikes import AddNote, trial_notes
+
+
+class Spectrograms:
+    """The spectrograms of a session, out of one or more recordings.
+
+    Parameters
+    ----------
+    stimuli : sequence of Signal
+        The tiled signals.
+
+    Attributes
+    ----------
+    names : list of str
+        The stimuli that have a spectrogram, sorted.
+    """
+
+    def __init__(self, stimuli: Sequence[Signal]) -> None:
+        self._signals = stimuli
+        self._held = [set(each.tile_names()) for each in stimuli]
+        self.names = sorted(set().union(*self._held))
+
+    def missing(self) -> list[str]:
+        """The stimuli that were presented and have no spectrogram, sorted."""
+        shown = {stim for each in self._signals if each.table for stim in each.stimuli()}
+        return sorted(shown.difference(self.names))
+
+    def tables(
+        self,
+        stimuli: list[str],
+        stim_columns: Callable[[str], dict[str, str]],
+        bands: int,
+        features: Features,
+        note: AddNote,
+    ) -> Iterator[pa.Table]:
+        """The rows of some of `names`, one table each.
+
+        Parameters
+        ----------
+        stimuli : list of str
+            In the order in which their rows are wanted.
+        stim_columns, features, note
+            As for `record_tables`.
+        bands : int
+            Number of frequency bands that every spectrogram has.
+
+        Raises
+        ------
+        CorpusError
+            If a spectrogram has another number of bands, or two recordings hold two that differ.
+        """
+        for stim in stimuli:
+            holding = [
+                signal
+                for signal, held in zip(self._signals, self._held, strict=True)
+                if stim in held
+            ]
+            columns = stim_columns(stim)
+            has_epoch = holding[0].table is not None and stim in holding[0].epochs
+            with spoiling(columns["stim_id"]):
+                signal, spectrogram = self._spectrogram(stim, holding, bands)
+                trials = signal.trials(stim) if has_epoch else None
+            if signal.table is None:
+                note(stim, "how often it was presented is not known: there is no epochs file")
+            elif trials is None:
+                note(stim, "no epoch presents it, so it has no records")
+            else:
+                for text in (*trial_notes(trials), *_length_notes(trials, spectrogram)):
+                    note(stim, text)
+            n_trials = None if signal.table is None else len(trials or ())
+            yield table(
+                {
+                    **{key: [value] for key, value in columns.items()},
+                    "spectrogram": matrices([spectrogram]),
+                    "dt_ms": [1000 / signal.fs],
+                    "n_trials": [n_trials],
+                },
+                features,
+            )
+
+    @staticmethod
+    def _spectrogram(
+        stim: str, holding: list[Signal], bands: int
+    ) -> tuple[Signal, NDArray[np.float32]]:
+        found: list[NDArray[np.float32]] = []
+        for signal in holding:
+            ((_, spectrogram),) = signal.tiles([stim])
+            why = ""
+            if spectrogram.ndim != 2 or len(spectrogram) != bands:
+                why = f"{stim} has shape {spectrogram.shape}, expected ({bands}, T)"
+            elif found and not np.array_equal(found[0], spectrogram, equal_nan=True):
+                why = f"{stim} is not the spectrogram that it is in {holding[0].archive}"
+            if why:
+                raise broken(signal.archive, signal.member, why)
+            found.append(spectrogram)
+        return holding[0], found[0]
+
+
+def _length_notes(trials: Trials, spectrogram: NDArray[np.float32]) -> Iterator[str]:
+    """Whether a spectrogram is as long as its trials, but for one bin; see `trial_notes`.
+
+    Both stay as they are stored.
+    """
+    n_bins = spectrogram.shape[1]
+    if (abs(trials.n_bins - n_bins) > 1).any():
+        lengths = " or ".join(map(str, sorted({*trials.n_bins.tolist()})))
+        yield f"its spectrogram has {n_bins} bins, its trials {lengths}"

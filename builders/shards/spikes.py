@@ -1,0 +1,170 @@
+"""The spikes of a session's cells, and the trials of its stimuli."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builders.errors import CorpusError, RecordingError
+from builders.nems.archive import broken
+from builders.nems.binning import Ints, Train, Trials
+from builders.nems.signal import Signal
+from builders.schema import BIN_SECONDS
+
+#: Takes a subject, mostly a stimulus, and what is to be noted of it.
+AddNote = Callable[[str, str], object]
+
+
+class Spikes:
+    """The spikes of a session's cells and the trials of its stimuli, out of one or more recordings.
+
+    Parameters
+    ----------
+    responses : sequence of Signal
+        The recordings. Their data are let go.
+    channels : mapping of str to list of (int, str)
+        For each cell that is wanted: which of the recordings hold it, and its name there. Where
+        there are several, they must hold the same.
+
+    Attributes
+    ----------
+    line : (n,) int32 or int64
+        The bins of all spikes, ascending: each cell's follow the one's before it, with a gap
+        between two, so that the spikes of any set of (cell, trial) pairs are counted by one call.
+        They are int64 where the last of them is too large for int32.
+    begins : dict of str to int
+        Where in `line` the first bin of each cell's recording is.
+    recording : dict of str to int
+        Which of the recordings holds each cell.
+    trials : list of dict of str to (Trials or CorpusError)
+        For each recording, the trials of each stimulus, or why they cannot be told.
+    errors : dict of str to CorpusError
+        Why a cell's spikes cannot be told.
+    """
+
+    def __init__(
+        self, responses: Sequence[Signal], channels: Mapping[str, list[tuple[int, str]]]
+    ) -> None:
+        self.width = _bin_width(responses)
+        self.trials = [_all_trials(each) for each in responses]
+        self.recording = {cell: places[0][0] for cell, places in channels.items()}
+        self.begins: dict[str, int] = {}
+        self.errors: dict[str, CorpusError] = {}
+        trains: dict[str, Train] = {}
+        begin = 0
+        for number, response in enumerate(responses):
+            names = {
+                cell: name
+                for cell, places in channels.items()
+                for of, name in places
+                if of == number
+            }
+            stops = [each.stop for each in _told(self.trials[number]).values()]
+            n_bins = max(stops, default=0) + self.width  # the last count of a trial may reach on
+            found = response.bins(list(names.values()), n_bins)
+            for cell, train in zip(names, found, strict=True):
+                if isinstance(train, RecordingError):
+                    self.errors[cell] = train.about(cell)
+                elif self.recording[cell] == number:
+                    trains[cell] = train
+                    self.begins[cell] = begin
+                    begin += 2 * n_bins
+                elif cell in trains and not self._is_same(cell, number, train, trains):
+                    why = f"{cell} is not as it is in {responses[self.recording[cell]].archive}"
+                    self.errors[cell] = broken(response.archive, response.member, why, cell)
+        self.line = _in_line(trains, self.begins, np.int32 if begin < 2**31 else np.int64)
+
+    def _is_same(self, cell: str, number: int, train: Train, trains: Mapping[str, Train]) -> bool:
+        """Whether a cell has the same spikes and trials in a second recording."""
+        first, second = (_bins_of(self.trials[each]) for each in (self.recording[cell], number))
+        return first == second and np.array_equal(trains[cell], train)
+
+    def stimuli(self) -> list[str]:
+        """Names of all stimuli, sorted."""
+        return sorted({stim for trials in self.trials for stim in trials})
+
+    def presentations(self, stim: str, cells: list[str]) -> dict[int, Trials]:
+        """The trials of a stimulus in each of the recordings that hold some of these cells.
+
+        Raises
+        ------
+        CorpusError
+            If they cannot be told.
+        """
+        found = {}
+        for number in sorted({self.recording[cell] for cell in cells}):
+            trials = self.trials[number].get(stim)
+            if isinstance(trials, CorpusError):
+                raise trials
+            if trials is not None:
+                found[number] = trials
+        return found
+
+
+def _in_line(
+    trains: Mapping[str, Train], begins: Mapping[str, int], dtype: type[np.int32 | np.int64]
+) -> Train | Ints:
+    """The spikes of all cells, each cell's moved to where its recording begins."""
+    line: NDArray[Any] = np.empty(sum(map(len, trains.values())), dtype)
+    place = 0
+    for cell, train in trains.items():
+        end = place + len(train)
+        np.add(train, begins[cell], out=line[place:end], dtype=dtype)
+        place = end
+    return line
+
+
+def _told(trials: Mapping[str, Trials | CorpusError]) -> dict[str, Trials]:
+    return {stim: each for stim, each in trials.items() if isinstance(each, Trials)}
+
+
+def _bins_of(trials: Mapping[str, Trials | CorpusError]) -> dict[str, object]:
+    """What must agree between two recordings of a cell."""
+    return {
+        stim: (each.first.tolist(), each.n_bins.tolist()) if isinstance(each, Trials) else None
+        for stim, each in trials.items()
+    }
+
+
+def _all_trials(response: Signal) -> dict[str, Trials | CorpusError]:
+    found: dict[str, Trials | CorpusError] = {}
+    for stim in response.stimuli():
+        try:
+            found[stim] = response.trials(stim)
+        except CorpusError as error:
+            found[stim] = error
+    return found
+
+
+def trial_notes(trials: Trials, width: int = 1) -> Iterator[str]:
+    """What is to be noted of a stimulus' trials, of whose bins `width` make one of ours.
+
+    Lengths that differ by one bin are not: an onset half-way between two bins makes that.
+    """
+    yield from trials.left_out
+    n_bins = trials.n_bins / width
+    if not len(trials):
+        yield "no trial is left, so it has no records"
+    elif np.ptp(n_bins) > 1:
+        yield f"its trials differ in length: {n_bins.min():g} to {n_bins.max():g} bins"
+
+
+def bin_width(response: Signal) -> int:
+    """How many of the recording's bins make one of ours."""
+    width = response.fs * BIN_SECONDS
+    if width != round(width) or width < 1:
+        why = f"fs is {response.fs:g}; bins of {BIN_SECONDS:g} s need a multiple of 100"
+        raise broken(response.archive, response.member, why)
+    return round(width)
+
+
+def _bin_width(responses: Sequence[Signal]) -> int:
+    widths = [bin_width(each) for each in responses]
+    for response, width in zip(responses, widths, strict=True):
+        if width != widths[0]:
+            why = f"fs is {response.fs:g}, in {responses[0].archive} {responses[0].fs:g}"
+            raise broken(response.archive, response.member, why)
+    return widths[0]

@@ -1,0 +1,126 @@
+"""From a rasterized response to the rows of `records`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+from datasets import Features
+from numpy.typing import NDArray
+
+from builders.nems.binning import Ints
+from builders.shards.arrow import ROW_GROUP_BYTES, ragged, table
+from builders.shards.records import cut, of_stimuli
+
+
+class RasterSpool:
+    """Windows of a rasterized response, packed in memory until their records are written.
+
+    Records are ordered by stimulus, a raster by time: all windows must be seen before the first
+    record can be written. Spike counts pack 70:1.
+
+    Parameters
+    ----------
+    groups : dict of str to list of int
+        The raster's rows (cells) that go into one shard together, by the shard's site.
+
+    Attributes
+    ----------
+    partial : dict of (str, int) to (C, T) bool
+        Where values are missing, of each window of a stimulus in which a cell lacks some and has
+        others.
+    """
+
+    def __init__(self, groups: dict[str, list[int]]) -> None:
+        self._groups = groups
+        self._packed: dict[str, dict[str, list[tuple[int, bytes]]]] = {
+            group: {} for group in groups
+        }
+        self._counts: Counter[str] = Counter()
+        self._dropped: dict[tuple[str, int], NDArray[np.bool_]] = {}
+        self.partial: dict[tuple[str, int], NDArray[np.bool_]] = {}
+
+    def add(self, stim: str, values: NDArray[np.float32]) -> None:
+        """Add the next window of a stimulus, (C, T): a trial of all cells that have data in it."""
+        missing = ~np.isfinite(values)
+        if (missing.any(axis=1) & ~missing.all(axis=1)).any():
+            self.partial[stim, self._counts[stim]] = missing
+        self._counts[stim] += 1
+        for group, rows in self._groups.items():
+            content = values[rows]
+            packed = content.nbytes, pa.compress(content, "lz4", asbytes=True)
+            self._packed[group].setdefault(stim, []).append(packed)
+
+    def drop(self, stim: str, trial: int, cells: NDArray[np.bool_]) -> None:
+        """Let a window of a stimulus be no trial of some cells; `cells` is (C,)."""
+        self._dropped[stim, trial] = cells
+
+    def tables(
+        self,
+        group: str,
+        cells: pa.Table,
+        stim_columns: Callable[[str], dict[str, str]],
+        features: Features,
+    ) -> Iterator[pa.Table]:
+        """The records of one group, of all values that are there.
+
+        Parameters
+        ----------
+        group : str
+            One of the groups.
+        cells, stim_columns, features
+            As for `record_tables`.
+
+        Yields
+        ------
+        pyarrow.Table
+            One row group. A window in which a cell has no value at all is no trial of that cell,
+            and a cell without a trial has no record of that stimulus. The onsets are null.
+        """
+        packed = self._packed[group]
+        stimuli = sorted(packed) if len(cells) else []
+        sizes = np.array([sum(size for size, _ in packed[stim]) for stim in stimuli], np.int64)
+        for some in cut(sizes, ROW_GROUP_BYTES):
+            traces, stim_of, cell_of = [], [], []
+            for i in range(some.start, some.stop):
+                windows = []
+                for trial, (size, content) in enumerate(packed[stimuli[i]]):
+                    values = np.frombuffer(pa.decompress(content, size, "lz4"), np.float32)
+                    window = values.reshape(len(cells), -1)
+                    if (dropped := self._dropped.get((stimuli[i], trial))) is not None:
+                        window = np.where(dropped[self._groups[group], None], np.nan, window)
+                    windows.append(window.astype(np.float32, copy=False))
+                trace, complete = _trials_of(windows)
+                traces.append(trace)
+                stim_of.append(np.full(len(complete), i))
+                cell_of.append(complete)
+            rows, cell = np.concatenate(stim_of), np.concatenate(cell_of)
+            meta = cells.take(pa.array(cell))
+            yield table(
+                {
+                    **of_stimuli([stim_columns(stim) for stim in stimuli], rows),
+                    **{name: meta[name] for name in meta.column_names},
+                    "response": pa.chunked_array(traces),
+                    "onsets": [None] * len(rows),
+                },
+                features,
+            )
+
+
+def _trials_of(windows: list[NDArray[np.float32]]) -> tuple[pa.ListArray, Ints]:
+    """The trials of each cell that has one, out of windows (C, T) of a stimulus; and which cells.
+
+    Windows differ in length only where the data end within one.
+    """
+    present = np.stack([np.isfinite(window).any(axis=1) for window in windows], axis=1)
+    there = np.flatnonzero(present.any(axis=1))
+    if len({window.shape[1] for window in windows}) == 1:
+        trials = np.stack(windows, axis=1)[present]
+        values, lengths = trials.reshape(-1), np.full(len(trials), trials.shape[1])
+    else:
+        pieces = [windows[trial][cell] for cell, trial in np.argwhere(present)]
+        values = np.concatenate([np.empty(0, np.float32), *pieces])
+        lengths = np.array([len(piece) for piece in pieces], np.int64)
+    return ragged(ragged(pa.array(values), lengths), present[there].sum(axis=1)), there

@@ -1,0 +1,108 @@
+"""The sounds as they were played: ``wav.zip`` of a release to the rows of `waveforms`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+
+import pyarrow as pa
+import soundfile
+from datasets import Audio, Features, Value
+
+from builders.nems.archive import broken, reading
+from builders.release.archive import Archive
+from builders.release.local import Release
+from builders.schema import subset_of
+from builders.shards.arrow import table
+from builders.shards.job import Job
+
+SAMPLING_RATE = 44_100
+#: Bytes of a sound; a published one has 1.8 MB.
+LARGEST_SOUND = 1 << 26
+
+#: One row per sound: ``audio`` holds the published file, byte by byte, ``onset_ms`` says when in
+#: the window of the stimulus the sound begins. `datasets` decodes ``audio`` once it is cast to
+#: ``Audio()`` (with torchcodec); `builders.stimuli.read_waveform` needs nothing of the kind.
+WAVEFORMS = Features(
+    {
+        "stim": Value("string"),
+        "subset": Value("string"),
+        "audio": Audio(sampling_rate=SAMPLING_RATE, decode=False),
+        "onset_ms": Value("float64"),
+    }
+)
+
+#: From a file's name without ``.wav``, in lower case, to the stimulus and its onset in ms.
+Sounds = Callable[[str], tuple[str, float] | None]
+
+
+def waveform_jobs(
+    release: Release,
+    parts: int,
+    sounds: Callable[[], Sounds],
+    others: Callable[[], Sequence[Archive]] = list,
+) -> list[Job]:
+    """``waveforms/<part>-of-<parts>.parquet``, a job each, which reads no more than its sounds.
+
+    Parameters
+    ----------
+    release : Release
+        It holds ``wav.zip``, or the folder ``wav``.
+    parts : int
+        How many: each should stay below 25 MB.
+    sounds : callable
+        Gives the names of the stimuli. Names on disk differ from them in letter case.
+    others : callable
+        The archives that `sounds` depends on.
+    """
+    return [_job(release, part, parts, sounds, others) for part in range(parts)]
+
+
+def _job(
+    release: Release,
+    part: int,
+    parts: int,
+    sounds: Callable[[], Sounds],
+    others: Callable[[], Sequence[Archive]],
+) -> Job:
+    path = f"waveforms/{part:05d}-of-{parts:05d}.parquet"
+
+    def files() -> list[Archive]:
+        every = release.archives("wav", ".wav")
+        start, stop = (len(every) * i // parts for i in (part, part + 1))
+        return every[start:stop]
+
+    def rows() -> Iterator[pa.Table]:
+        find = sounds()
+        for file in files():
+            found = find(file.name[: -len(".wav")].lower())
+            content = _checked(file)
+            if found:
+                stim, onset_ms = found
+                columns = {
+                    "stim": [stim],
+                    "subset": [subset_of(stim)],
+                    "audio": [{"bytes": content, "path": file.name}],
+                    "onset_ms": [onset_ms],
+                }
+                yield table(columns, WAVEFORMS)
+
+    name = f"waveforms-{part}"
+    return Job(
+        name, (path,), WAVEFORMS, lambda: [*files(), *others()], str, lambda _: {path: rows()}
+    )
+
+
+def _checked(file: Archive) -> bytes:
+    """A sound file's content, if it can be read and has the sampling rate that is declared."""
+    with reading(file), file.open() as stream:
+        content = stream.read(LARGEST_SOUND + 1)
+    if len(content) > LARGEST_SOUND:
+        raise broken(file, "the sound", f"it has more than {LARGEST_SOUND} bytes")
+    try:
+        rate = soundfile.info(io.BytesIO(content)).samplerate
+    except soundfile.SoundFileError as error:
+        raise broken(file, "the sound", error) from error
+    if rate != SAMPLING_RATE:
+        raise broken(file, "the sound", f"it has {rate} Hz, expected {SAMPLING_RATE}")
+    return content

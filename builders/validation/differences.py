@@ -1,0 +1,51 @@
+"""What differs between a shard and the slow reading of the release."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from builders.errors import CorpusError
+from builders.validation.reference import Key
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What the reference and the shards, or two archives, disagree about."""
+
+    shard: str
+    archive: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.shard}, from {self.archive}: {self.what}"
+
+
+@dataclass
+class Comparison:
+    """How much was compared, and what differs.
+
+    Attributes
+    ----------
+    passes : int
+        Passes over raw files that the reference has made.
+    shards : list of str
+        Paths, or globs, of the shards that they give rise to.
+    rows, compared : int
+        Rows of these shards, and how many of them were compared value by value.
+    differences : list of Difference
+        An archive or a shard that cannot be read is one as well.
+    """
+
+    passes: int = 0
+    shards: list[str] = field(default_factory=list)
+    rows: int = 0
+    compared: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+
+def name_of(key: Key) -> str:
+    return " of ".join([key[0], *([key[1]] if key[1] else [])])
+
+
+def message_of(error: Exception) -> str:
+    return str(error) if isinstance(error, CorpusError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,48 @@
+"""The waveforms of a release, read by a second decoder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from builders.schema import subset_of
+from builders.validation.differences import Difference
+from builders.validation.reference import Sound
+
+
+class Sounds:
+    """Spectrograms by their content: what should be the same, and what must not be.
+
+    Validation sounds of one name and one length are played in many sessions, of which each has a
+    copy of its own: they are one sound. No model is tested fairly on a sound that it was fitted to:
+    no estimation sound equals a validation sound, whatever their names.
+    """
+
+    def __init__(self) -> None:
+        self._copies: dict[tuple[str, tuple[int, ...]], dict[str, tuple[str, str]]] = {}
+        self._where: dict[str, dict[str, tuple[str, str]]] = {"est": {}, "val": {}}
+
+    def add(self, sound: Sound) -> None:
+        """Remember a sound by the hash of its float32 values; the values are not kept."""
+        shape = sound.spectrogram.shape
+        content = np.ascontiguousarray(sound.spectrogram)
+        key = hashlib.sha256(repr(shape).encode() + content.tobytes()).hexdigest()
+        place = sound.archive, sound.stim
+        self._where[subset_of(sound.stim)].setdefault(key, place)
+        if subset_of(sound.stim) == "val":
+            self._copies.setdefault((sound.stim, shape), {}).setdefault(key, place)
+
+    def differences(self) -> Iterator[Difference]:
+        """Copies that are not the same, and sounds that are in both subsets."""
+        for (stim, shape), copies in self._copies.items():
+            (first, _), *others = copies.values()
+            for archive, _ in others:
+                why = f"{stim}: not the {shape[0]} x {shape[1]} spectrogram that it is in {first}"
+                yield Difference("stimuli", archive, why)
+        for key, (archive, stim) in self._where["est"].items():
+            if key in self._where["val"]:
+                first, other = self._where["val"][key]
+                why = f"{stim}: an estimation sound, and the same as {other} in {first}"
+                yield Difference("stimuli", archive, why)

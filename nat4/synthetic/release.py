@@ -1,0 +1,441 @@
+"""A synthetic nat4 release: the published names, counts and quirks; values made up.
+
+`full` has every site and about the published weight; `mini` a few sites that between them hold
+every peculiarity. What is planted where, `plan` says; cell ids and stimulus names are made up.
+
+Sites, counts and formats are the published ones (Pennington & David, PLoS Comput Biol 2023).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builders.synthetic.archive import PACKAGES, Signal, csv_file, h5_file, write_recording
+from builders.synthetic.files import generator, new_release, run_writers
+from builders.synthetic.filters import compress, neuron, responder, write_filters
+from builders.synthetic.sounds import Floats, spectrogram
+from builders.synthetic.spikes import hard_spikes, poisson_train, spike_train
+from builders.synthetic.timeline import Timeline, timeline
+from builders.synthetic.waveforms import write_waveforms
+
+Scale = Literal["mini", "full"]
+Codes = NDArray[np.unsignedinteger[Any]]
+
+FS, SITE_FS, BANDS = 100, 1000, 18
+DURATION, SILENCE = 1.5, 0.25  # seconds; the silence before and after the sound is part of it
+N_BINS = 150  # of each sound
+N_SOUNDS = {"mini": (40, 6), "full": (575, 18)}  # estimation, validation
+N_TRIALS = 20  # of each validation sound
+# Seconds between the validation sounds of a site recording, in which the others were played.
+GAP = {"mini": (0.5, 2.0), "full": (0.5, 11.0)}
+
+
+class Size(NamedTuple):
+    """Numbers of cells of an area, all in all and where something is odd, and of odd traces."""
+
+    cells: int
+    fewest: int  # cells of a site
+    deaf: int  # not sig_auditory
+    padded: int  # with one more zero in the site files
+    missing: int  # pairs of a cell and a sound that the population has no data of
+
+
+AREAS = ("A1", "PEG")
+SIZES = {
+    ("mini", "A1"): Size(cells=40, fewest=9, deaf=4, padded=3, missing=2),
+    ("mini", "PEG"): Size(cells=13, fewest=5, deaf=3, padded=0, missing=2),
+    ("full", "A1"): Size(cells=849, fewest=12, deaf=72, padded=33, missing=0),
+    ("full", "PEG"): Size(cells=398, fewest=12, deaf=59, padded=0, missing=5),
+}
+SITES = {
+    ("mini", "A1"): "ARM029a DRX006b TNC008a TNC012a",
+    ("mini", "PEG"): "ARM017a ARM018a",
+    ("full", "A1"): "ARM029a ARM030a ARM031a ARM032a ARM033a CRD016d CRD017c DRX006b DRX007a "
+    "DRX008b TNC008a TNC009a TNC010a TNC012a TNC013a TNC014a TNC015a TNC016a TNC017a TNC018a "
+    "TNC020a TNC021a",
+    ("full", "PEG"): "ARM017a ARM018a ARM019a ARM021b ARM022b ARM023a ARM024a ARM025a ARM026b "
+    "ARM027a ARM028b",
+}
+EXTRA_SITE = "TNC022a"  # among the files of PEG, and in no population
+SILENT_SITES = ("ARM029a", "ARM017a")  # one cell of theirs has no spikes
+WORDS = (
+    "violin", "Piano_solo", "ferret_vocalization", "Rain", "street_noise", "male_speech",
+    "BBC_radio", "crickets", "drum_kit", "water_tap", "Owl", "footsteps",
+)  # fmt: skip
+
+# A value of the population's responses is a multiple of 1/STEPS: a mean over 20 trials, or 19.
+STEPS, NOT_RECORDED = 380, 65535
+RESPONSES = np.append(np.arange(NOT_RECORDED) / STEPS, np.nan)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One site, and its recording.
+
+    Attributes
+    ----------
+    name : str
+    cells : dict of str to tuple of str
+        The population's cells of this site, in its order; the ids that stand for each of them in
+        the site file: its own, one padded differently, two such (nobody can tell which), or none.
+    extra : tuple of str
+        Cells that only the site file holds.
+    repetitions : dict of str to int
+        Trials of each validation sound.
+    overlap : bool
+        Whether the epochs name a trial that begins during another one.
+    hard, silent : str
+        Cell ids: the one with hard spikes; one without any, or "".
+    """
+
+    name: str
+    cells: dict[str, tuple[str, ...]]
+    extra: tuple[str, ...]
+    repetitions: dict[str, int]
+    overlap: bool
+    hard: str
+    silent: str
+
+    @property
+    def held(self) -> list[str]:
+        """The cells of the site file, sorted."""
+        return sorted([*(held for ids in self.cells.values() for held in ids), *self.extra])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One area of a release.
+
+    Attributes
+    ----------
+    area, scale : str
+    sites : tuple of Site
+        In the population's order.
+    val, est : tuple of str
+        Epoch names of the sounds, in the population's order.
+    missing : dict of (str, str) to (int, int)
+        Cell and estimation sound, and the first and last + 1 bin that the population lacks.
+    deaf : frozenset of str
+        Cells that are not ``sig_auditory``.
+    unlisted : str
+        The cell that the table of predictions lacks, or "".
+    driven : bool
+        Whether its cells are those of `builders.synthetic.filters`.
+    """
+
+    area: str
+    scale: Scale
+    sites: tuple[Site, ...]
+    val: tuple[str, ...]
+    est: tuple[str, ...]
+    missing: dict[tuple[str, str], tuple[int, int]]
+    deaf: frozenset[str]
+    unlisted: str
+    driven: bool = False
+
+    @property
+    def cells(self) -> dict[str, tuple[str, ...]]:
+        """The population's cells in its order, each with its ids in the site files."""
+        return {cell: ids for site in self.sites for cell, ids in site.cells.items()}
+
+    @property
+    def padded(self) -> dict[str, str]:
+        """The cells whose one id in the site files differs from the population's."""
+        return {cell: ids[0] for cell, ids in self.cells.items() if len(ids) == 1 != (cell in ids)}
+
+
+def synthesize(folder: Path, scale: Scale, seed: int = 0, driven: bool = False) -> None:
+    """Write a synthetic release.
+
+    For each area ``<area>_NAT4_ozgf.fs100.ch18.tgz``, ``<area>_pred_correlation.csv`` and the
+    folder ``<area>_single_sites``; the one of PEG is a zip, as published, in `mini`. For both
+    ``wav.zip``, with 1 s of every sound; if driven, ``filters.npz`` as well.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty, or not there yet.
+    scale : {"mini", "full"}
+        7 site recordings (a release of 1 MB), or all 34 (some 200 MB).
+    seed : int
+        The same seed gives the same bytes.
+    driven : bool
+        Whether spikes follow from known filters, see `builders.synthetic.filters`.
+
+    Raises
+    ------
+    CorpusError
+        If `scale` is unknown or `folder` is not an empty folder.
+    """
+    folder = new_release(folder, scale)
+    plans = [plan(area, scale, seed, driven) for area in AREAS]
+    writers = [partial(write_population, folder, each, seed) for each in plans]
+    seconds = dict.fromkeys(waveform_names(scale, seed), DURATION - 2 * SILENCE)
+    writers.append(
+        partial(write_waveforms, folder / "wav.zip", seconds, seed, pack=scale == "mini")
+    )
+    if driven:
+        cells = [(cell, (ids or (cell,))[0]) for each in plans for cell, ids in each.cells.items()]
+        writers.append(partial(write_filters, folder / "filters.npz", seed, BANDS, cells))
+    for each in plans:
+        sites = folder / f"{each.area}_single_sites"
+        sites.mkdir()
+        writers += [partial(write_site, sites, each, site, seed) for site in each.sites]
+        write_predictions(folder, each, seed)
+    run_writers(writers)
+    if scale == "mini":
+        _zip(folder / "PEG_single_sites")
+
+
+def plan(area: str, scale: Scale, seed: int = 0, driven: bool = False) -> Plan:
+    """What a release holds of one area, and what is odd about it."""
+    rng = generator(seed, "plan", area, scale)
+    size, names = SIZES[scale, area], SITES[scale, area].split()
+    mini_a1 = (scale, area) == ("mini", "A1")
+    spare = size.cells - size.fewest * len(names)
+    counts = rng.multinomial(spare, rng.dirichlet(np.full(len(names), 9.0))) + size.fewest
+    held: dict[str, tuple[str, ...]] = {
+        cell: (cell,)
+        for name, count in zip(names, counts.tolist(), strict=True)
+        for cell in _cell_ids(rng, name, count)
+    }
+    extra = {"ARM029a": ["ARM029a-64-9"]} if area == "A1" else {}
+    if area == "PEG":
+        extra[EXTRA_SITE] = _cell_ids(rng, EXTRA_SITE, size.fewest)
+    paddable = rng.permutation([cell for cell in held if cell.startswith("TNC")]).tolist()
+    held |= {cell: (cell.replace("-", "-0", 1),) for cell in paddable[: size.padded]}
+    unlisted = ""
+    if mini_a1:
+        cell = paddable[size.padded]
+        held[cell] = (cell.replace("-", "-0", 1), cell.replace("-", "-00", 1))
+        unlisted, *_, nowhere = (cell for cell in held if cell.startswith("DRX006b"))
+        held[nowhere] = ()
+    est, val = (rng.permutation(group).tolist() for group in sounds(scale, seed))
+    sites = []
+    for name in rng.permutation([*names, *(set(extra) - set(names))]).tolist():
+        cells = {cell: ids for cell, ids in held.items() if cell.startswith(name)}
+        others = tuple(extra.get(name, ()))
+        exact = [cell for cell, ids in cells.items() if cell in ids and cell != unlisted] or others
+        hard, silent = rng.permutation(exact)[:2].tolist()
+        repetitions = dict.fromkeys(val, N_TRIALS)
+        if mini_a1 and name == "DRX006b":
+            repetitions[val[0]] -= 1
+        overlap = mini_a1 and name == "ARM029a"
+        silent = silent if name in SILENT_SITES else ""
+        sites.append(Site(name, cells, others, repetitions, overlap, hard, silent))
+    loud = rng.permutation(sorted(set(held) - {site.silent for site in sites})).tolist()
+    missing = dict.fromkeys(zip(loud[: size.missing], est, strict=False), (0, N_BINS))
+    if (scale, area) == ("mini", "PEG"):
+        missing[loud[size.missing], est[-1]] = (60, N_BINS)
+    deaf = frozenset(rng.choice(sorted(held), size.deaf, replace=False).tolist())
+    return Plan(area, scale, tuple(sites), tuple(val), tuple(est), missing, deaf, unlisted, driven)
+
+
+def sounds(scale: Scale, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Epoch names of the estimation and of the validation sounds, the same in both areas."""
+    rng = generator(seed, "sounds")
+    n_est, n_val = N_SOUNDS[scale]
+    numbers = rng.permutation(sum(N_SOUNDS["full"]))[: n_est + n_val].tolist()
+    names = [
+        f"cat{number // 3 + 1}_rec{number % 3 + 1}_{rng.choice(WORDS)}_excerpt{rng.integers(1, 4)}"
+        for number in numbers
+    ]
+    est, val = names[:n_est], names[n_est:]
+    return [f"STIM_{name}.wav" for name in est], [f"STIM_00{name}.wav" for name in val]
+
+
+def waveform_names(scale: Scale, seed: int = 0) -> list[str]:
+    """Names in ``wav.zip`` of all sounds: the epochs', but some of those differ in letter case."""
+    est, val = sounds(scale, seed)
+    names = [stim.removeprefix("STIM_") for stim in sorted(est + val)]
+    mixed = [name for name in names if name != name.lower()]
+    return [f"wav/{name.lower() if name in mixed[::2] else name}" for name in names]
+
+
+def _cell_ids(rng: np.random.Generator, site: str, count: int) -> list[str]:
+    """Ids of `count` cells: the electrodes at random, the units of each from 1 on."""
+    electrodes = np.sort(rng.integers(1, 65, count)).tolist()
+    units = [electrodes[: i + 1].count(electrode) for i, electrode in enumerate(electrodes)]
+    return [f"{site}-{e:02d}-{u}" for e, u in zip(electrodes, units, strict=True)]
+
+
+def record(area: Plan, site: Site, seed: int) -> tuple[Timeline, dict[str, Floats]]:
+    """What happened at a site: the validation sounds, and the cells' spike times.
+
+    Returns
+    -------
+    Timeline
+        At 1 ms.
+    dict of str to (n,) float64
+        Seconds, of each cell of the site file, and under the population's id of each cell that
+        is in the population alone.
+    """
+    rng = generator(seed, "recording", site.name)
+    line = timeline(rng, site.repetitions, DURATION, SITE_FS, silence=SILENCE, gap=GAP[area.scale])
+    respond = responder(seed, line, partial(_sound, area, seed), area.driven)
+    trains: dict[str, Floats] = {}
+    for cell in [*site.held, *(cell for cell, ids in site.cells.items() if not ids)]:
+        trains[cell] = respond(generator(seed, "spikes", cell), cell)
+        if cell == site.hard:
+            # The last bin of a trial, and the one after it.
+            ends = (line.first_bins[1] + N_BINS * (SITE_FS // FS) + np.array([-0.5, 0.5])) / SITE_FS
+            trains[cell] = np.sort(np.concatenate([trains[cell], hard_spikes(line), ends]))
+        if cell == site.silent:
+            trains[cell] = np.zeros(0)
+    return line, trains
+
+
+def _sound(area: Plan, seed: int, stim: str) -> Floats:
+    return spectrogram(
+        seed, stim, BANDS, N_BINS,
+        fs=FS, compressible=area.scale == "mini", silence=SILENCE, rich=area.driven,
+    )  # fmt: skip
+
+
+def validation_means(line: Timeline, times: Floats, stims: Iterable[str]) -> Codes:
+    """Mean count per 10 ms bin of a cell over the trials of each sound, the sounds in a row.
+
+    Returns
+    -------
+    (T,) uint16
+        In units of 1 / `STEPS`.
+    """
+    edges = line.first_bins[:, None] + np.arange(0, N_BINS + 1) * (SITE_FS // FS)
+    counts = np.diff(np.searchsorted(np.floor(times * SITE_FS), edges))
+    names = np.array(line.stims)
+    trials = [counts[names == stim] for stim in stims]
+    return np.concatenate([each.sum(0) * STEPS // len(each) for each in trials]).astype(np.uint16)
+
+
+def responses(area: Plan, heard: Floats, seed: int) -> Codes:
+    """The population's responses to what it heard, (F, T) float64.
+
+    Returns
+    -------
+    (C, T) uint16
+        In units of 1 / `STEPS`, or `NOT_RECORDED`. The validation sounds' are the site recordings'
+        means; for a cell with two ids there, those of the first.
+    """
+    est = heard[:, len(area.val) * N_BINS :].astype(np.float32)
+    compressed, n_est = compress(heard[:, -est.shape[1] :]), est.shape[1]
+    table = np.zeros((len(area.cells), heard.shape[1]), np.uint16)
+    rows = dict(zip(area.cells, table, strict=True))
+    for site in area.sites:
+        line, trains = record(area, site, seed)
+        for cell, ids in site.cells.items():
+            held = (ids or (cell,))[0]
+            means = validation_means(line, trains[held], area.val)
+            spikes = generator(seed, "spikes", held)
+            if area.driven:
+                rate = neuron(seed, held, BANDS).rate(compressed)
+                times = poisson_train(spikes, rate, FS)
+            else:
+                times = spike_train(spikes, est, FS)
+            bins = np.floor(times * FS).astype(np.int64)
+            counts = np.bincount(bins[bins < n_est], minlength=n_est) * (held != site.silent)
+            rows[cell][:-n_est], rows[cell][-n_est:] = means, counts * STEPS
+    for (cell, stim), (begin, end) in area.missing.items():
+        first = (len(area.val) + area.est.index(stim)) * N_BINS
+        rows[cell][first + begin : first + end] = NOT_RECORDED
+    return table
+
+
+def write_population(folder: Path, area: Plan, seed: int) -> None:
+    """Write the population recording of an area into `folder`."""
+    stims = [*area.val, *area.est]
+    heard = np.hstack([_sound(area, seed, stim) for stim in stims])
+    n_bins, n_val = heard.shape[1], len(area.val) * N_BINS
+    table = responses(area, heard, seed)
+    cells = list(area.cells)
+    values, codes = np.unique(heard, return_inverse=True)
+    # One column, or one per cell, which is 0 where the cell was not recorded as well.
+    mask = table != NOT_RECORDED if area.area == "PEG" else np.ones((1, n_bins), bool)
+    mask[:, :n_val] = False
+    bands = [f"stim{band}" for band in range(BANDS)]
+    per_cell = cells if len(mask) > 1 else ["mask_est"]
+    kind = "RasterizedSignal"
+    signals = [
+        Signal("resp", kind, cells, "csv", lambda: csv_file(table, RESPONSES)),
+        Signal(
+            "stim", kind, bands, "csv",
+            lambda: csv_file(codes.reshape(heard.shape).astype(np.uint32), values),
+        ),
+        Signal(
+            "mask_est", kind, per_cell, "csv",
+            lambda: csv_file(mask.view(np.uint8), np.array([0.0, 1.0])),
+        ),
+    ]  # fmt: skip
+    path = folder / f"{area.area}_NAT4_ozgf.fs100.ch18.tgz"
+    recording = path.name.partition(".")[0]
+    onsets = np.arange(len(stims)).astype(np.float64) * DURATION
+    line = Timeline(stims, onsets, DURATION, FS, n_bins, SILENCE)
+    write_recording(
+        path,
+        signals if area.area == "A1" else signals[::-1],
+        line.epochs(recording),
+        fs=FS,
+        n_bins=n_bins,
+        rng=generator(seed, "layout", path.name),
+        shuffle_epochs=True,
+        level=4,
+    )
+
+
+def write_site(folder: Path, area: Plan, site: Site, seed: int) -> None:
+    """Write the recording of a site into `folder`."""
+    line, trains = record(area, site, seed)
+    position = area.sites.index(site)
+    cells = site.held
+    if position % 2 == 0:  # not the alphabetical order of the HDF5 file
+        cells = generator(seed, "channels", site.name).permutation(cells).tolist()
+    digest = hashlib.sha1(f"{area.area} {site.name} {seed}".encode()).hexdigest()
+    resp = Signal(
+        "resp", "PointProcess", cells, "h5",
+        lambda: h5_file(((cell, trains[cell]) for cell in cells), 4),
+    )  # fmt: skip
+    write_recording(
+        folder / f"{area.area}_{site.name}_{digest}.tgz",
+        [resp],
+        line.epochs(site.name) + ([line.overlap()] if site.overlap else []),
+        fs=SITE_FS,
+        n_bins=line.n_bins,
+        rng=generator(seed, "layout", site.name),
+        package=PACKAGES[position % len(PACKAGES)],
+        shuffle_epochs=position % 3 > 0,
+        level=1,
+    )
+
+
+def write_predictions(folder: Path, area: Plan, seed: int) -> None:
+    """Write the table of prediction correlations of an area into `folder`."""
+    rng = generator(seed, "predictions", area.area)
+    path = folder / f"{area.area}_pred_correlation.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["cellid", "r_test", "r_floor", "r_ceiling", "sig_auditory"])
+        for cell in rng.permutation(list(area.cells)).tolist():
+            floor, heard = float(rng.uniform(0.03, 0.08)), cell not in area.deaf
+            score = floor + float(rng.uniform(0.01, 0.7) if heard else -rng.uniform(0.01, 0.1))
+            ceiling = score * float(rng.uniform(1.05, 1.6)) if heard else ""
+            if cell != area.unlisted:
+                writer.writerow([cell, score, floor, ceiling, heard])
+
+
+def _zip(folder: Path) -> None:
+    """Replace a folder by a zip of it; the recordings in it are packed already."""
+    with zipfile.ZipFile(folder.with_name(folder.name + ".zip"), "w") as archive:
+        for path in sorted(folder.iterdir()):
+            # A ZipInfo of our own has no time in it.
+            archive.writestr(zipfile.ZipInfo(f"{folder.name}/{path.name}"), path.read_bytes())
+    shutil.rmtree(folder)

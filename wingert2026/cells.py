@@ -1,0 +1,48 @@
+"""The published cell list of wingert2026."""
+
+from __future__ import annotations
+
+from datasets import Features, List, Value
+
+from builders.release.local import Release
+from builders.schema import CELL_ID
+from builders.shards.cells import CellList, read_cells
+
+LIST, LIST_MD5 = "cell_list.csv", "301e93a36f2fc00197e92cf7ef6718c7"
+TEXT, NUMBER, FLAG, INTEGER = Value("string"), Value("float64"), Value("bool"), Value("int32")
+
+#: `cell_list.csv`, all 30 published columns: depth in um below the layer 3/4 border, sw (spike
+#: width) in ms, mwf (mean spike waveform) of 100 points. siteid_2 says SLJ032a for probe B too:
+#: siteid is the site.
+PUBLISHED = {
+    "cellid": TEXT,
+    **dict.fromkeys(("CNN32-bsg", "LN32", "sspredxc"), NUMBER),
+    "goodpred": FLAG,
+    **dict.fromkeys(("improve", "CNN32-bsg_ceil", "LN32_ceil", "sspredxc_ceil"), NUMBER),
+    "goodpred_ceil": FLAG,
+    "siteid": TEXT,
+    **dict.fromkeys(("0.8", "0.9", "0.95", "0.99"), NUMBER),
+    **dict.fromkeys(("sspredxc0", "spont_mean", "evoked_mean"), NUMBER),
+    "siteid_2": TEXT,
+    "probechannel": INTEGER,
+    "layer": TEXT,
+    "depth": NUMBER,
+    "area": TEXT,
+    **dict.fromkeys(("iso", "sw"), NUMBER),
+    "mwf": List(Value("float32")),
+    **dict.fromkeys(("narrow", "superficial"), FLAG),
+    "sorted_class": INTEGER,
+    "celltype": TEXT,
+}
+OF_CELL = ("layer", "depth", "narrow", "celltype", "sw", "goodpred")
+CELLS = Features({**CELL_ID, **PUBLISHED})
+
+AREAS = ("A1", "PEG", "AC", "HC")
+
+
+def read_list(release: Release, columns: tuple[str, ...] | None = None) -> CellList:
+    """``cell_list.csv``: where the cells are, and all published columns or some."""
+    path = release.file(LIST)
+    return read_cells(
+        path, PUBLISHED, "cellid", "siteid", columns, md5=LIST_MD5, source=release.source
+    )

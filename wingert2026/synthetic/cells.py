@@ -1,0 +1,190 @@
+"""The cell list of a synthetic wingert2026 release: published ids, counts and formats.
+
+`cells.csv` and `sites.csv` are the published cell and site ids; the counts are those of Wingert et
+al., Nat Neurosci 2026, and its ``cell_list.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib.abc import Traversable
+from importlib.resources import files
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from builders.synthetic.files import generator
+
+# Areas of the sites that hold cells of another area than the one they were seen as.
+MIXED_SITES: list[tuple[tuple[str, ...], dict[str, int]]] = [
+    (("LMD037a", "PRN008a"), {"A1": 113, "AC": 169}),
+    (("PRN045b",), {"HC": 37, "AC": 10}),
+    (("PRN068a",), {"A1": 2, "PEG": 101}),
+    (("LMD048a",), {"A1": 1, "PEG": 120}),
+]
+CORTEX_LAYERS = {"56": 1084, "44": 744, "13": 1046}  # A1 and PEG, 2874 cells
+OTHER_LAYERS = {"AC": ("3d1d", "4d4d", "6d5d", "6d"), "HC": ("6d5d", "6d")}
+NARROW, GOOD = {True: 477, False: 2397}, {True: 2337, False: 537}
+DEPTHS = {  # um below the layer 3/4 border
+    "13": (-800, 0), "44": (0, 220), "56": (220, 1000),
+    "3d1d": (-800, 0), "4d4d": (0, 220), "6d5d": (220, 900), "6d": (900, 1300),
+}  # fmt: skip
+CELL_TYPES = {"RS": 1.0, "RD": 3.0, "NS": 0.0, "ND": 2.0}
+KNOWN_AREAS = {"PRN045b-130-1": "HC", "PRN008a-158-1": "AC", "PRN008a-159-1": "A1"}
+KNOWN_LAYERS = {
+    "PRN008a-159-1": "56", "CLT052d-016-1": "56", "LMD014a-A-348-1": "44",
+    "LMD014a-A-356-1": "44", "CLT048c-050-1": "13", "LMD019a-A-344-1": "13",
+    "PRN065a-342-1": "13", "SLJ032a-B-282-1": "13",
+    "PRN045b-130-1": "6d", "PRN008a-158-1": "6d5d",
+}  # fmt: skip
+T = TypeVar("T")
+
+
+def write_cell_list(path: Path, sessions: Collection[str], seed: int) -> None:
+    """Write the rows of `cell_list` that belong to `sessions`, in the published format."""
+    part = path.with_name(path.name + ".part")
+    rows = list(cell_list(seed, sessions))
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    part.replace(path)
+
+
+def cell_list(seed: int, sessions: Collection[str] | None = None) -> Iterator[dict[str, object]]:
+    """The rows of ``cell_list.csv``, in published order.
+
+    Parameters
+    ----------
+    seed : int
+    sessions : collection of str, optional
+        Those whose cells to list, all by default; the rows are the same either way.
+
+    Yields
+    ------
+    dict of str to object
+        The 30 published columns: ``depth`` in um, ``sw`` in ms, ``mwf`` the text of 100 points.
+    """
+    sites = dict(published_cells())
+    rng = generator(seed, "cell list")
+    areas = _areas(rng, sites)
+    cortex = [cell for cell, area in areas.items() if area in ("A1", "PEG")]
+    other = [cell for cell, area in areas.items() if area not in ("A1", "PEG")]
+    layers = KNOWN_LAYERS | _deal(rng, cortex, CORTEX_LAYERS, KNOWN_LAYERS)
+    narrow, good = _deal(rng, cortex, NARROW), _deal(rng, cortex, GOOD)
+    narrow |= dict(zip(other, (rng.random(len(other)) < 0.17).tolist(), strict=True))
+    good |= dict(zip(other, (rng.random(len(other)) < 0.8).tolist(), strict=True))
+    for cell, site in sites.items():
+        if sessions is not None and session_of(cell) not in sessions:
+            continue
+        rng = generator(seed, "cell", cell)
+        score = float(rng.uniform(0.1, 0.75) if good[cell] else rng.uniform(-0.02, 0.1))
+        cnn = score * rng.uniform(0.95, 1.1)
+        linear, ceiling = cnn * rng.uniform(0.6, 0.95), 1 + (1 - score) * rng.uniform(0.05, 0.4)
+        dimensions = np.clip(np.cumsum(rng.integers(2, 7, 4)), 1, 25).tolist()
+        row: dict[str, object] = {
+            "cellid": cell,
+            "CNN32-bsg": round(cnn, 10),
+            "LN32": round(linear, 10),
+            "sspredxc": round(score, 10),
+            "goodpred": good[cell],
+            "improve": 0.4 * (1 - linear / cnn),
+            "CNN32-bsg_ceil": round(cnn * ceiling, 10),
+            "LN32_ceil": round(linear * ceiling, 10),
+            "sspredxc_ceil": score * ceiling,
+            "goodpred_ceil": good[cell],
+            "siteid": site,
+            **dict(zip(("0.8", "0.9", "0.95", "0.99"), dimensions, strict=True)),
+            "sspredxc0": score * rng.uniform(0.95, 1.05),
+            "spont_mean": float(rng.lognormal(-5, 1)),
+            "evoked_mean": float(rng.lognormal(-5, 1) - 0.002),
+        }
+        row |= _anatomy(rng, cell, areas[cell], layers.get(cell, ""), narrow[cell])
+        yield row
+
+
+def _anatomy(
+    rng: np.random.Generator, cell: str, area: str, layer: str, narrow: bool
+) -> dict[str, object]:
+    """The last 12 columns of a row; all empty for a cell without area."""
+    layer = layer or str(rng.choice(OTHER_LAYERS.get(area, ("",))))
+    superficial = layer in ("13", "3d1d")
+    width = int(rng.integers(7, 13) if narrow else rng.integers(13, 31))  # samples of 0.027 ms
+    cell_type = ("N" if narrow else "R") + ("S" if superficial else "D")
+    row: dict[str, object] = {
+        "siteid_2": session_of(cell),
+        "probechannel": int(cell.split("-")[-2]),
+        "layer": layer,
+        "depth": int(rng.integers(*DEPTHS[layer])) if area else "",
+        "area": area,
+        "iso": str(rng.choice(["0", "95.0", "100.0", str(round(rng.uniform(0, 95), 4))])),
+        "sw": width * 0.027,
+        "mwf": _waveform(rng, width) if area else "",
+        "narrow": narrow,
+        "superficial": superficial,
+        "sorted_class": CELL_TYPES[cell_type],
+        "celltype": cell_type,
+    }
+    return row if area else dict.fromkeys(row, "")
+
+
+def _waveform(rng: np.random.Generator, width: int) -> str:
+    """A spike waveform of 100 points, its peak `width` points after the trough, as numpy prints it.
+
+    numpy prints scientific notation where magnitudes differ by more than 1000 times; half of the
+    waveforms are given a point that small, the others lose theirs.
+    """
+    time = np.arange(100) - 49
+    trough = -np.exp(-0.5 * (time / (width / 5)) ** 2)
+    peak = rng.uniform(0.2, 0.5) * np.exp(-0.5 * ((time - width) / (width / 2.5)) ** 2)
+    points = trough + peak + np.convolve(rng.normal(0, 0.006, 104), np.full(5, 0.2), "valid")
+    if rng.random() < 0.5:
+        points[rng.integers(30)] = rng.uniform(1e-5, 1e-4)
+    else:
+        points[np.abs(points) < 0.0015] = 0
+    return str(points)
+
+
+def _areas(rng: np.random.Generator, sites: Mapping[str, str]) -> dict[str, str]:
+    """Area of each cell, "" where it has none."""
+    with _table("sites.csv").open(encoding="utf-8") as file:
+        seen = {row["siteid"]: row["area_seen"] for row in csv.DictReader(file)}
+    areas = {cell: seen[site].replace("none", "") for cell, site in sites.items()}
+    for mixed, counts in MIXED_SITES:
+        members = [cell for cell, site in sites.items() if site in mixed]
+        areas |= _deal(rng, members, counts, KNOWN_AREAS)
+    return areas
+
+
+def _deal(
+    rng: np.random.Generator,
+    cells: Sequence[str],
+    counts: Mapping[T, int],
+    known: Mapping[str, T] | None = None,
+) -> dict[str, T]:
+    """Give each cell a label at random, each label exactly `counts` times, but the known ones."""
+    dealt = {cell: label for cell, label in (known or {}).items() if cell in set(cells)}
+    rest = [cell for cell in cells if cell not in dealt]
+    left = Counter(counts)
+    left.subtract(dealt.values())
+    labels = list(left.elements())
+    return dealt | {
+        cell: labels[i] for cell, i in zip(rest, rng.permutation(len(labels)), strict=True)
+    }
+
+
+def published_cells() -> list[tuple[str, str]]:
+    """Cell id and site id of every published cell, in published order."""
+    with _table("cells.csv").open(encoding="utf-8") as file:
+        return [(row["cellid"], row["siteid"]) for row in csv.DictReader(file)]
+
+
+def _table(name: str) -> Traversable:
+    return files("wingert2026") / name
+
+
+def session_of(cell: str) -> str:
+    return cell.partition("-")[0]
