@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing: ``python -m fuzz.run TARGET [libFuzzer's options] [folders of seeds]``.
 
 A crash is written to the current folder, or under ``-artifact_prefix=``; give it as the last
-argument to see it again. What is found becomes a test in ``tests/test_hardening_*.py``.
+argument to see it again. What is found becomes a test in ``tests/hardening/``.
 """
 
 from __future__ import annotations
