@@ -13,7 +13,7 @@ from datasets import Dataset, IterableDataset
 from numpy.typing import NDArray
 
 from builders.errors import CorpusError, unknown
-from builders.stimuli import require_columns
+from builders.rows import require_columns
 
 #: The columns of a record that say which stimulus it belongs to.
 STIMULUS_COLUMNS = ("stim_id", "stim", "subset")

@@ -39,7 +39,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from builders.errors import CorpusError
-from builders.rows import arrow_batches, depth, flatten_matrices, is_list, pad_trials
+from builders.ragged import depth, flatten_matrices, is_list, pad_trials
+from builders.rows import arrow_batches
 from builders.schema import BIN_SECONDS
 
 Floats = NDArray[np.float64]

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from builders.coverage import Coverage, coverage
 from builders.errors import CorpusError
-from builders.stimuli import Spectrograms, require_columns
-from builders.training import first_bins, matrices, n_columns, padded, place
+from builders.ragged import matrices, n_columns, padded, place
+from builders.rows import require_columns
+from builders.stimuli import Spectrograms
+from builders.training import first_bins
 
 __all__ = ["Coverage", "Population", "coverage"]
 

@@ -33,7 +33,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from builders.errors import CorpusError
-from builders.rows import arrow_batches, depth, flatten_matrices, is_list, pad_trials
+from builders.ragged import depth, flatten_matrices, is_list, pad_trials
+from builders.rows import arrow_batches
 
 #: A NumPy array or a torch tensor: a function returns what it was given.
 Array = TypeVar("Array")

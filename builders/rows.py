@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, IterableDataset
-from numpy.typing import NDArray
+from datasets import Dataset, DatasetDict, IterableDataset
 
 from builders.errors import CorpusError
 
@@ -81,83 +79,65 @@ def _tables(data: Any, columns: list[str]) -> Iterator[pa.Table]:
     if set(columns) <= set(known):
         data = data.select_columns([*columns, *({"subset"} & set(known))])
     for batch in data.with_format("arrow").iter(BATCH_ROWS if known else 1):
-        missing = [name for name in columns if name not in batch.column_names]
-        if missing:
-            raise CorpusError(
-                f"cannot read {', '.join(missing)}",
-                why=f"the data set has the columns {', '.join(batch.column_names)}",
-                fix="responses are in configs of records, spectrograms in the config 'stimuli'",
-            )
+        check_columns(
+            columns,
+            batch.column_names,
+            "responses are in configs of records, spectrograms in the config 'stimuli'",
+        )
         yield batch
 
 
-def flatten_matrices(
-    column: pa.ChunkedArray,
-) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
-    """A column of nested lists, such as responses, as one array, with no Python lists on the way.
+#: What `load_dataset` returns, with and without ``split=``.
+Data: TypeAlias = Dataset | DatasetDict
 
-    Returns
-    -------
-    values : numpy.ndarray, (N,)
-        All values, in order; NaN where they are null.
-    lengths : numpy.ndarray of int64
-        Of each inner list, such as a trial.
-    counts : numpy.ndarray of int64
-        Of each row, the number of its inner lists.
+
+def column_names(data: Data) -> list[str]:
+    split = next(iter(data.values())) if isinstance(data, DatasetDict) else data
+    names: list[str] = split.column_names
+    return names
+
+
+def read_table(data: Data, columns: Sequence[str]) -> pa.Table:
+    """These columns, all splits one after the other; nothing is copied."""
+    check_columns(
+        columns,
+        column_names(data),
+        "load a config that has it; depth needs a corpus that states depths, and record, coverage, "
+        "cells and sessions work with every corpus",
+    )
+    splits = data.values() if isinstance(data, DatasetDict) else [data]
+    return pa.concat_tables(
+        [split.select_columns(list(columns)).with_format("arrow")[:] for split in splits]
+    )
+
+
+def require_columns(dataset: Any, *names: str) -> None:
+    """Refuse what is not a dataset, or lacks one of these columns.
 
     Raises
     ------
     CorpusError
-        If the column holds something else.
+        Naming the type, or the column.
     """
-    outer = column.combine_chunks()
-    try:
-        inner = outer.flatten()
-        values = inner.flatten().to_numpy(zero_copy_only=False)
-    except AttributeError as error:
+    if not isinstance(dataset, Dataset | IterableDataset):
         raise CorpusError(
-            "cannot read nested lists of numbers", why=f"the column's type is {column.type}"
-        ) from error
-    counts, lengths = (
-        pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-        for lists in (outer, inner)
-    )
-    return values, lengths, counts
+            f"expected a Dataset or an IterableDataset, not {type(dataset).__name__}",
+            fix='choose a split: load_dataset(..., split="est"), or take one from the dictionary',
+        )
+    if dataset.features is None:
+        raise CorpusError(
+            "the columns of a stream are not known",
+            why="it was mapped by a function, and `map` was not told what comes out",
+            fix="use records.map(..., features=...), or map after joining",
+        )
+    check_columns(names, dataset.features, "load it with this column")
 
 
-def is_list(value: Any) -> bool:
-    """Is this a list, or an array of objects, rather than an array of numbers or a tensor?"""
-    if isinstance(value, np.ndarray):
-        return bool(value.dtype == object)
-    return isinstance(value, list | tuple)
-
-
-def pad_trials(response: Any) -> NDArray[Any]:
-    """A response as one array; trials that end earlier than others have NaN after their end.
-
-    Parameters
-    ----------
-    response : array_like
-        (..., R, T), or a list of R trials that may differ in length.
-
-    Raises
-    ------
-    TypeError or ValueError
-        If it is something else.
-    """
-    if not (is_list(response) and depth(response) == 2):
-        return np.asarray(response)
-    trials = [np.asarray(trial, np.float64) for trial in response]
-    padded = np.full((len(trials), max(map(len, trials))), np.nan)
-    for row, trial in zip(padded, trials, strict=True):
-        row[: len(trial)] = trial
-    return padded
-
-
-def depth(value: Any) -> int:
-    """Number of axes of an array, a tensor, or of nested lists of them."""
-    if hasattr(value, "ndim") and value.dtype != object:
-        return int(value.ndim)
-    if isinstance(value, list | tuple | np.ndarray):
-        return 1 + (depth(value[0]) if len(value) else 0)
-    return 0
+def check_columns(wanted: Iterable[str], found: Collection[str], fix: str) -> None:
+    """Raise a `CorpusError` that names the wanted columns which are not found, and those found."""
+    if missing := [name for name in wanted if name not in found]:
+        raise CorpusError(
+            f"the data have no column {', '.join(missing)}",
+            why=f"their columns are {', '.join(found)}",
+            fix=fix,
+        )

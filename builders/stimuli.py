@@ -19,6 +19,7 @@ from datasets import Dataset, DatasetDict, Features, IterableDataset, concatenat
 from numpy.typing import ArrayLike, NDArray
 
 from builders.errors import CorpusError
+from builders.rows import require_columns
 
 #: The formats that a joined row can have; `None` is plain Python.
 FORMATS = (None, "arrow", "numpy", "torch", "jax", "tensorflow")
@@ -213,34 +214,6 @@ def _distinct_ids(records: Dataset) -> list[str]:
         ids = ids.take(records._indices.column(0))
     distinct: list[str] = ids.unique().to_pylist()
     return distinct
-
-
-def require_columns(dataset: Any, *names: str) -> None:
-    """Refuse what is not a dataset, or lacks one of these columns.
-
-    Raises
-    ------
-    CorpusError
-        Naming the type, or the column.
-    """
-    if not isinstance(dataset, Dataset | IterableDataset):
-        raise CorpusError(
-            f"expected a Dataset or an IterableDataset, not {type(dataset).__name__}",
-            fix='choose a split: load_dataset(..., split="est"), or take one from the dictionary',
-        )
-    if dataset.features is None:
-        raise CorpusError(
-            "the columns of a stream are not known",
-            why="it was mapped by a function, and `map` was not told what comes out",
-            fix="use records.map(..., features=...), or map after joining",
-        )
-    for name in names:
-        if name not in dataset.features:
-            raise CorpusError(
-                f"the dataset has no column {name!r}",
-                why=f"its columns are {', '.join(dataset.features)}",
-                fix="load it with this column",
-            )
 
 
 def read_waveform(audio: Mapping[str, Any]) -> tuple[NDArray[np.float32], int]:

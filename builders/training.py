@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 
 from builders.errors import CorpusError
-
-#: Two nested axes: one array, or an array for each row where the rows differ in length.
-Matrix = NDArray[Any] | list[NDArray[Any]]
+from builders.ragged import Matrix, matrices, n_columns, padded
 
 #: The columns that become tensors.
 TENSORS = ("spectrogram", "response")
@@ -132,59 +127,6 @@ def _matrix(value: Any) -> Matrix:
     if isinstance(value, np.ndarray) and value.dtype != object:
         return value
     return [np.asarray(row, np.float32) for row in value]
-
-
-def matrices(column: pa.Array) -> Iterator[Matrix]:
-    """The values of an array of nested lists, one by one, as views of its memory."""
-    rows = column.values
-    starts = column.offsets.to_numpy()
-    bounds = rows.offsets.to_numpy()[starts[0] : starts[-1] + 1]
-    counts, lengths = starts[1:] - starts[:-1], bounds[1:] - bounds[:-1]
-    if (counts == counts[:1]).all() and (lengths == lengths[:1]).all():
-        shape = len(column), int(counts[:1].sum()), int(lengths[:1].sum())
-        yield from _floats(rows)[bounds[0] : bounds[-1]].reshape(shape)
-    elif len(column) > 1:
-        for index in range(len(column)):
-            yield from matrices(column.slice(index, 1))
-    else:
-        values = _floats(rows)
-        yield [values[start:end] for start, end in pairwise(bounds)]
-
-
-def _floats(rows: pa.Array) -> NDArray[Any]:
-    values: NDArray[Any] = rows.values.to_numpy(zero_copy_only=False)
-    return values
-
-
-def n_columns(matrix: Matrix) -> int:
-    """The length of a matrix' longest row."""
-    if isinstance(matrix, np.ndarray):
-        return int(matrix.shape[1])
-    return max(map(len, matrix), default=0)
-
-
-def place(matrix: Matrix, target: NDArray[Any]) -> None:
-    """Copy a matrix into the first rows and columns of `target`."""
-    if isinstance(matrix, np.ndarray):
-        n_rows, n_bins = matrix.shape
-        target[:n_rows, :n_bins] = matrix
-    else:
-        for index, row in enumerate(matrix):
-            target[index, : len(row)] = row
-
-
-def padded(items: Sequence[Matrix], n_bins: int, fill: float = 0) -> NDArray[np.float32]:
-    """Put B matrices of at most R rows and `n_bins` columns into one array (B, R, n_bins).
-
-    All memory is NumPy's: where cores are shared, torch's filling of its own, by a thread for
-    each core, takes longer than everything else here.
-    """
-    values = np.zeros((len(items), max(map(len, items)), n_bins), np.float32)
-    if fill:  # the system's memory is zero already
-        values.fill(fill)
-    for item, into in zip(items, values, strict=True):
-        place(item, into)
-    return values
 
 
 def first_bins(lengths: Any, n_bins: int) -> torch.Tensor:

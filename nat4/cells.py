@@ -60,8 +60,10 @@ def cells_job(areas: list[Area]) -> Job:
     def archives() -> list[Archive]:
         return [archive for area in areas for archive in (area.archive(), *area.site_archives())]
 
-    facts = cache(lambda: json.dumps([[area.texts.to_pylist() for area in areas], excluded]))
-    return Job("cells", (path,), features, archives, facts, lambda notes: {path: of_areas(notes)})
+    cache_key = cache(lambda: json.dumps([[area.texts.to_pylist() for area in areas], excluded]))
+    return Job(
+        "cells", (path,), features, archives, cache_key, lambda notes: {path: of_areas(notes)}
+    )
 
 
 def _matches(

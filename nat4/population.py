@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from datasets import Value
 
 from builders.errors import spoiling
-from builders.nems.archive import broken
+from builders.nems.archive import recording_error
 from builders.nems.binning import Trials
 from builders.nems.recording import read_signals
 from builders.nems.sessions import read_session
@@ -133,9 +133,11 @@ class Area:
         response = self.signal("resp")
         member = response.member.rpartition(".")[0] + ".json"
         if not response.channels:
-            raise broken(response.archive, member, "chans is empty: the population names no cells")
+            raise recording_error(
+                response.archive, member, "chans is empty: the population names no cells"
+            )
         if twice := [cell for cell, n in Counter(response.channels).items() if n > 1]:
-            raise broken(response.archive, member, f"chans names {twice[0]} twice")
+            raise recording_error(response.archive, member, f"chans names {twice[0]} twice")
         return response.channels
 
     @cached_property

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from builders import schema
 from builders.errors import CorpusError
-from builders.nems.archive import broken
+from builders.nems.archive import recording_error
 from builders.nems.epochs import STIM
 from builders.nems.sessions import candidates, no_archive
 from builders.nems.signal import Signal
@@ -42,7 +42,9 @@ def est_job(area: Area) -> Job:
     def tables(notes: Notes) -> dict[str, Iterator[pa.Table]]:
         response = area.signal("resp", data=True)
         if bin_width(response) != 1:
-            raise broken(response.archive, response.member, f"fs is {response.fs:g}, expected 100")
+            raise recording_error(
+                response.archive, response.member, f"fs is {response.fs:g}, expected 100"
+            )
         cells = {site: _without(area.of_site(site), excluded) for site in shards}
         rows = {cell: row for row, cell in enumerate(response.channels)}
         spool = RasterSpool(
@@ -63,9 +65,11 @@ def est_job(area: Area) -> Job:
 
         return {path: of_shard(site) for site, path in shards.items()}
 
-    facts = cache(lambda: json.dumps([area.listed.select(list(PUBLISHED)).to_pylist(), excluded]))
+    cache_key = cache(
+        lambda: json.dumps([area.listed.select(list(PUBLISHED)).to_pylist(), excluded])
+    )
     paths = tuple(shards.values())
-    return Job(f"{area.name}-est", paths, RECORDS, lambda: [area.archive()], facts, tables)
+    return Job(f"{area.name}-est", paths, RECORDS, lambda: [area.archive()], cache_key, tables)
 
 
 def _without(cells: pa.Table, excluded: Collection[str]) -> pa.Table:
@@ -92,7 +96,7 @@ def _read_windows(response: Signal, stimuli: list[str], spool: RasterSpool) -> l
     for stim, values in response.windows(stimuli):
         if len(values) != (n_cells := len(response.channels)):
             why = f"it has {len(values)} columns, and the population {n_cells} cells"
-            raise broken(response.archive, response.member, why)
+            raise recording_error(response.archive, response.member, why)
         spool.add(stim, values)
         lengths[stim].append(values.shape[1])
     notes = []
@@ -176,13 +180,13 @@ def val_job(area: Area, site: str) -> Job:
         return [area.archive(), *candidates(area.site_archives(), site, area.sites).first]
 
     @cache
-    def facts() -> str:
+    def cache_key() -> str:
         in_site = pc.starts_with(area.listed["cellid"], f"{site}-")
         listed = area.listed.filter(in_site).select(list(PUBLISHED)).to_pylist()
         return json.dumps([listed, of_site])
 
     name = f"{area.name}-{site}-val"
-    return Job(name, (path,), RECORDS, archives, facts, tables, site)
+    return Job(name, (path,), RECORDS, archives, cache_key, tables, site)
 
 
 def _in_recordings(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from builders import schema
 from builders.errors import CorpusError
-from builders.nems.archive import broken
+from builders.nems.archive import recording_error
 from builders.nems.binning import Trials
 from builders.nems.signal import Signal
 from builders.release.archive import Archive
@@ -81,8 +81,8 @@ def stimuli_job(areas: list[Area]) -> Job:
     def archives() -> list[Archive]:
         return [archive for area in areas for archive in (area.archive(), *area.site_archives())]
 
-    facts = cache(lambda: json.dumps(excluded))
-    return Job("stimuli", tuple(shards.values()), STIMULI, archives, facts, tables)
+    cache_key = cache(lambda: json.dumps(excluded))
+    return Job("stimuli", tuple(shards.values()), STIMULI, archives, cache_key, tables)
 
 
 def _are_one(windows: list[NDArray[np.float32]]) -> bool:
@@ -111,7 +111,7 @@ def _spectrogram(
         return None
     if len(windows[0]) != BANDS:
         why = f"{stim} has {len(windows[0])} bands, expected {BANDS}"
-        raise broken(stimulus.archive, stimulus.member, why, stim)
+        raise recording_error(stimulus.archive, stimulus.member, why, stim)
     if windows[0].shape[1] < trials.n_bins[0]:
         add(stim, "the population's data end before it does: it is cut there")
     return windows[0]

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from builders.errors import CorpusError
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+T = TypeVar("T")
+R = TypeVar("R")
 
 #: How often Dask tries a task again that failed for another reason than a `CorpusError`, such as
 #: an object store that did not answer. A task whose worker died it hands to another one anyway.
@@ -21,11 +21,11 @@ RETRIES = 2
 
 
 def run_tasks(
-    function: Callable[[Task], Result],
-    tasks: Mapping[str, Task],
+    function: Callable[[T], R],
+    tasks: Mapping[str, T],
     workers: int = 1,
     scheduler: str | None = None,
-) -> Iterator[tuple[str, Result | Exception]]:
+) -> Iterator[tuple[str, R | Exception]]:
     """Call a function for each task; one that fails does not keep the others from being done.
 
     Parameters
@@ -80,8 +80,8 @@ def _end_with_parent() -> None:
 
 
 def _on_cluster(
-    function: Callable[[Task], Result], tasks: Mapping[str, Task], scheduler: str
-) -> Iterator[tuple[str, Result | Exception]]:
+    function: Callable[[T], R], tasks: Mapping[str, T], scheduler: str
+) -> Iterator[tuple[str, R | Exception]]:
     try:
         import distributed
     except ImportError as error:
@@ -109,7 +109,7 @@ def _on_cluster(
             yield names[future], _outcome(future.result)
 
 
-def _attempt(function: Callable[[Task], Result], task: Task) -> Result | CorpusError:
+def _attempt(function: Callable[[T], R], task: T) -> R | CorpusError:
     """What is wrong with a release stays wrong: it is handed back, and not tried again."""
     try:
         return function(task)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Names of later views of a signal, and of what macOS strews about: ``01.X.json``, ``._X.json``.
 LEFT_ALONE = re.compile(r"\d\d\.|\.")
-GZIP_BLOCK, BLOCK = 1 << 16, 1 << 18  # bytes; packed, and not
+GZIP_BLOCK, TAR_BLOCK = 1 << 16, 1 << 18  # bytes; packed, and not
 #: How a gzip stream begins, and what stands at byte 257 of a tar's header.
 GZIP_MAGIC, TAR_MAGIC = b"\x1f\x8b", b"ustar"
 #: Bytes of all members, unpacked: four times the largest published recording. What is beside them,
@@ -42,7 +42,7 @@ BAD_ARCHIVE = (OSError, tarfile.TarError, igzip_lib.IsalError, *BAD_ZIP)
 LONGEST = 500
 
 
-def broken(archive: Archive, member: str, why: object, unit: str = "") -> RecordingError:
+def recording_error(archive: Archive, member: str, why: object, unit: str = "") -> RecordingError:
     """The error for what is wrong inside an archive.
 
     What stands in a file may be long, and may be no text that a terminal can show.
@@ -71,23 +71,23 @@ def broken(archive: Archive, member: str, why: object, unit: str = "") -> Record
     )
 
 
-class Place:
+class ReadPosition:
     """Where in an archive the reading is."""
 
     member = "the archive itself"
 
 
 @contextmanager
-def reading(archive: Archive) -> Iterator[Place]:
+def reading(archive: Archive) -> Iterator[ReadPosition]:
     """Turn what can go wrong with an archive into an error that says where."""
-    place = Place()
+    position = ReadPosition()
     try:
-        yield place
+        yield position
     except CorpusError:
         raise
     except BAD_ARCHIVE as error:  # type: ignore[misc]
         why = f"the archive is damaged or incomplete: {error or type(error).__name__}"
-        raise broken(archive, f"at or after {place.member}", why) from error
+        raise recording_error(archive, f"at or after {position.member}", why) from error
 
 
 class Inflated(io.RawIOBase):
@@ -151,7 +151,7 @@ class Inflated(io.RawIOBase):
         """Forward alone, which is all that `tarfile` asks for between two members."""
         if whence != io.SEEK_SET or offset < self._position:
             raise io.UnsupportedOperation("a gzip stream is read from the front to the end")
-        while self._position < offset and self._read(min(BLOCK, offset - self._position)):
+        while self._position < offset and self._read(min(TAR_BLOCK, offset - self._position)):
             pass
         return self._position
 
@@ -169,7 +169,9 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(f"no header where a member should begin: {error}") from error
 
 
-def members(archive: Archive, place: Place) -> Iterator[tuple[str, IO[bytes] | None, int]]:
+def members(
+    archive: Archive, position: ReadPosition
+) -> Iterator[tuple[str, IO[bytes] | None, int]]:
     """Base name, content and size of each file, but empty ones and later views of a signal.
 
     The content of a link or a device is None. In a tar, a file may come more than once: the last
@@ -184,7 +186,7 @@ def members(archive: Archive, place: Place) -> Iterator[tuple[str, IO[bytes] | N
     """
     if archive.path.is_dir():
         for path in archive.files():
-            place.member = path.name
+            position.member = path.name
             size = path.stat().st_size
             if size and not LEFT_ALONE.match(path.name):
                 with path.open("rb") as file:
@@ -195,21 +197,21 @@ def members(archive: Archive, place: Place) -> Iterator[tuple[str, IO[bytes] | N
         stream.allowed, total = LARGEST_HEADER, 0
         with tarfile.open(fileobj=stream, mode="r:", tarinfo=_Header) as tar:
             for count, info in enumerate(tar, 1):
-                place.member = info.name.rpartition("/")[2]
-                if why := _odd(info):
-                    raise broken(archive, info.name, why)
+                position.member = info.name.rpartition("/")[2]
+                if why := _why_refused(info):
+                    raise recording_error(archive, info.name, why)
                 total += info.size
                 if total > LARGEST_ARCHIVE or count > MAX_MEMBERS:
                     raise tarfile.ReadError(f"{count} members of {total} bytes unpacked, or more")
                 is_plain = info.isfile() and not info.issparse()
                 content = tar.extractfile(info) if is_plain and info.size else None
                 if (content or not (is_plain or info.isdir())) and not LEFT_ALONE.match(
-                    place.member
+                    position.member
                 ):
                     stream.allowed = None
-                    yield place.member, content, info.size
+                    yield position.member, content, info.size
                 stream.allowed = LARGEST_HEADER
-        while rest := stream.read(BLOCK):  # to the gzip trailer, where the checksum is
+        while rest := stream.read(TAR_BLOCK):  # to the gzip trailer, where the checksum is
             # No reader of tar looks at it, but members would be a loss.
             if any(
                 rest[at : at + len(TAR_MAGIC)] == TAR_MAGIC for at in range(257, len(rest), 512)
@@ -217,7 +219,7 @@ def members(archive: Archive, place: Place) -> Iterator[tuple[str, IO[bytes] | N
                 raise tarfile.ReadError("more members follow after the end of its members")
 
 
-def _odd(info: tarfile.TarInfo) -> str:
+def _why_refused(info: tarfile.TarInfo) -> str:
     """Why a member is refused even where nobody asks for it; empty where it is not."""
     if info.name.startswith("/") or ".." in PurePosixPath(info.name).parts:
         return "its path leads out of the archive"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from builders.texts import MISSING
 
 # Bytes of text: what stays in the processor's cache, and what pyarrow parses well column by column.
-BLOCK, NUMBERS_BLOCK = 1 << 18, 1 << 23
+RASTER_BLOCK, NUMBERS_BLOCK = 1 << 18, 1 << 23
 #: Bytes of a line, columns, and values; the largest published raster has 22 kB, 849 and 76 M.
 MAX_LINE, MAX_WIDTH, MAX_VALUES = 1 << 20, 1 << 14, 1 << 28
 # How the format's writer prints a count of 0 (`%.18e`); one below 10 differs in the first byte.
@@ -80,12 +80,12 @@ class Raster:
 
 
 def _whole_lines(text: IO[bytes]) -> Iterator[bytes]:
-    """A text in blocks of about `BLOCK` that end where a line ends.
+    """A text in blocks of about `RASTER_BLOCK` that end where a line ends.
 
     pyarrow's own streaming reader reads ahead of its caller, by more than a laptop has to spare.
     """
     rest = b""
-    while block := text.read(BLOCK):
+    while block := text.read(RASTER_BLOCK):
         end = block.rfind(b"\n") + 1
         if end:
             yield rest + block[:end]

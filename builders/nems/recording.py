@@ -18,7 +18,7 @@ from collections.abc import Collection
 from typing import IO, Any
 
 from builders.errors import CorpusError
-from builders.nems.archive import BLOCK, broken, members, reading
+from builders.nems.archive import TAR_BLOCK, members, reading, recording_error
 from builders.nems.raster import Raster
 from builders.nems.signal import SIGNAL_TYPES, Signal
 from builders.release.archive import Archive
@@ -64,14 +64,14 @@ def read_signals(
             base, signal, suffix = _split_name(member)
             if signal not in wanted or (signal not in data and size > LARGEST_SIDECAR):
                 continue
-            odd = "it is neither a plain file nor a folder" if content is None else ""
+            invalid = "it is neither a plain file nor a folder" if content is None else ""
             if archive.path.is_dir() and (
                 member in contents[signal] or suffix in sidecars.get(base, {})
             ):
-                odd = "two files have this name"
-            if odd and signal in data:
-                raise broken(archive, member, odd)
-            if odd or content is None:
+                invalid = "two files have this name"
+            if invalid and signal in data:
+                raise recording_error(archive, member, invalid)
+            if invalid or content is None:
                 wanted.remove(signal)
                 del contents[signal]
             elif suffix in DATA_FILES:
@@ -100,14 +100,16 @@ def _data(archive: Archive, member: str, content: IO[bytes], size: int) -> bytes
     try:
         return Raster(content)
     except ValueError as error:
-        raise broken(archive, member, error) from error
+        raise recording_error(archive, member, error) from error
 
 
 def _read(archive: Archive, member: str, content: IO[bytes], size: int, limit: int) -> bytes:
     if size > limit:
-        raise broken(archive, member, f"it has {size} bytes unpacked; {limit} is the limit")
+        raise recording_error(
+            archive, member, f"it has {size} bytes unpacked; {limit} is the limit"
+        )
     whole = io.BytesIO()  # grows in place, where read() would hold the pieces and the whole
-    shutil.copyfileobj(content, whole, BLOCK)
+    shutil.copyfileobj(content, whole, TAR_BLOCK)
     return whole.getvalue()
 
 
@@ -126,19 +128,21 @@ def _signal(
     sidecars: dict[str, dict[str, bytes]],
 ) -> Signal:
     if len(files) > 1:
-        raise broken(archive, " and ".join(files), "the signal has two data files")
+        raise recording_error(archive, " and ".join(files), "the signal has two data files")
     if not files:
-        raise broken(archive, f"*.{signal}.h5 or .csv", f"the archive has no signal {signal!r}")
+        raise recording_error(
+            archive, f"*.{signal}.h5 or .csv", f"the archive has no signal {signal!r}"
+        )
     ((member, data),) = files.items()
     base = member.rpartition(".")[0]
     texts = sidecars.get(base, {})
     if "json" not in texts:
-        raise broken(archive, f"{base}.json", "the archive has no such member")
+        raise recording_error(archive, f"{base}.json", "the archive has no such member")
     header = _header(archive, f"{base}.json", texts["json"])
     spelled = str(header.get("signal_type", "RasterizedSignal"))
     kind = next((kind for kind in SIGNAL_TYPES if kind in spelled), None)
     if kind is None:
-        raise broken(archive, f"{base}.json", f"unknown signal_type {spelled}")
+        raise recording_error(archive, f"{base}.json", f"unknown signal_type {spelled}")
     fs, channels = float(header["fs"]), _channels(header)
     return Signal(archive, member, kind, fs, channels, texts.get("epoch.csv"), data)
 
@@ -148,13 +152,15 @@ def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:
         header = json.loads(content, object_pairs_hook=_Object)
         repr(header)  # what is nested too deep for a message is refused here
     except (ValueError, RecursionError) as error:
-        raise broken(archive, member, error) from error
+        raise recording_error(archive, member, error) from error
     if not isinstance(header, _Object) or type(header.get("fs")) not in (int, float):
-        raise broken(archive, member, "not an object with a number 'fs'")
+        raise recording_error(archive, member, "not an object with a number 'fs'")
     if twice := sorted(header.twice.intersection(KEYS)):
-        raise broken(archive, member, f"the key {twice[0]!r} stands there twice, with two values")
+        raise recording_error(
+            archive, member, f"the key {twice[0]!r} stands there twice, with two values"
+        )
     if not 0 < header["fs"] < 1e9:
-        raise broken(archive, member, f"fs is {header['fs']}")
+        raise recording_error(archive, member, f"fs is {header['fs']}")
     return header
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builders.errors import CorpusError, RecordingError
-from builders.nems.archive import broken
+from builders.nems.archive import recording_error
 from builders.nems.binning import Floats, Train, Trials, spike_bins
 from builders.nems.epochs import Epochs
 from builders.nems.hdf5 import BAD_HDF5, MAX_VALUES, dataset, line_of_values, read_values
@@ -70,11 +70,13 @@ class Signal:
             If there is no epochs file, or it is no table.
         """
         if self.table is None:
-            raise broken(self.archive, self._epochs_member, "the archive has no such member")
+            raise recording_error(
+                self.archive, self._epochs_member, "the archive has no such member"
+            )
         try:
             return Epochs(self.table)
         except ValueError as error:
-            raise broken(self.archive, self._epochs_member, error) from error
+            raise recording_error(self.archive, self._epochs_member, error) from error
 
     @property
     def _epochs_member(self) -> str:
@@ -95,7 +97,7 @@ class Signal:
         try:
             return self.epochs.trials(epoch, self.fs)
         except ValueError as error:
-            raise broken(self.archive, self._epochs_member, f"{epoch}: {error}") from error
+            raise recording_error(self.archive, self._epochs_member, f"{epoch}: {error}") from error
 
     @cached_property
     def cells(self) -> list[str]:
@@ -129,7 +131,7 @@ class Signal:
                 times = self._unpacked(cell, packed)
                 return spike_bins(times, self.fs, n_bins)
             except ValueError as error:
-                return broken(self.archive, self.member, f"cell {cell}: {error}")
+                return recording_error(self.archive, self.member, f"cell {cell}: {error}")
             except RecordingError as error:
                 return error
 
@@ -177,14 +179,14 @@ class Signal:
             # A mask may have one column for all channels.
             if self.channels and self.data.width not in (1, len(self.channels)):
                 why = f"{self.data.width} columns, but {len(self.channels)} channels"
-                raise broken(self.archive, self.member, why)
+                raise recording_error(self.archive, self.member, why)
             yield from self.data.blocks()
             return
         with self._h5() as file:
             raster = read_values(dataset(file, "raster", "fiub")).astype(np.float32, copy=False)
         if raster.ndim != 2 or (self.channels and len(raster) != len(self.channels)):
             why = f"shape {raster.shape}, but {len(self.channels)} channels"
-            raise broken(self.archive, self.member, why)
+            raise recording_error(self.archive, self.member, why)
         yield raster
 
     def windows(self, epochs: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -212,7 +214,9 @@ class Signal:
 
     def _expect(self, kind: str) -> None:
         if self.kind != kind:
-            raise broken(self.archive, self.member, f"expected a {kind}, found a {self.kind}")
+            raise recording_error(
+                self.archive, self.member, f"expected a {kind}, found a {self.kind}"
+            )
 
     @contextmanager
     def _h5(self) -> Iterator[h5py.File]:
@@ -233,7 +237,7 @@ class Signal:
             raise
         except BAD_HDF5 as error:  # type: ignore[misc]
             why = f"{name}: {error}" if name else error
-            raise broken(self.archive, self.member, why) from error
+            raise recording_error(self.archive, self.member, why) from error
 
 
 def _spike_times(file: h5py.File, cell: str) -> h5py.Dataset | Exception:

@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict
 from numpy.typing import NDArray
 
 from builders.errors import CorpusError
-from builders.rows import pad_trials
+from builders.ragged import pad_trials, shapes
+from builders.rows import Data, column_names, read_table
 from builders.schema import BIN_SECONDS
-
-#: What `load_dataset` returns, with and without ``split=``.
-Data: TypeAlias = Dataset | DatasetDict
 
 NOT_STATED = "not stated"
 
 
-class Coverage(NamedTuple):
+class PairTable(NamedTuple):
     present: NDArray[np.bool_]  # (S, N)
     stimuli: pa.Table  # S rows
     cells: pa.Table  # N rows
 
 
-def find_coverage(records: Data) -> Coverage:
+def find_coverage(records: Data) -> PairTable:
     """Which pairs there are, from the id columns alone; in order of appearance."""
     table = read_table(records, ("stim_id", "subset", "cell_id", "site", "session"))
     stimulus, first_of_stimulus = codes(table["stim_id"])
     cell, first_of_cell = codes(table["cell_id"])
     present = np.zeros((len(first_of_stimulus), len(first_of_cell)), bool)
     present[stimulus, cell] = True
-    return Coverage(present, table.take(first_of_stimulus), table.take(first_of_cell))
+    return PairTable(present, table.take(first_of_stimulus), table.take(first_of_cell))
 
 
 def find_presented(data: Data) -> pa.Table:
@@ -63,28 +60,6 @@ def find_presented(data: Data) -> pa.Table:
     return presented
 
 
-def column_names(data: Data) -> list[str]:
-    split = next(iter(data.values())) if isinstance(data, DatasetDict) else data
-    names: list[str] = split.column_names
-    return names
-
-
-def read_table(data: Data, columns: Sequence[str]) -> pa.Table:
-    """These columns, all splits one after the other; nothing is copied."""
-    missing = sorted(set(columns).difference(column_names(data)))
-    if missing:
-        raise CorpusError(
-            "cannot draw this figure",
-            why=f"the data have no column {', '.join(missing)}",
-            fix="load a config that has it; depth needs a corpus that states depths, and record, "
-            "coverage, cells and sessions work with every corpus",
-        )
-    splits = data.values() if isinstance(data, DatasetDict) else [data]
-    return pa.concat_tables(
-        [split.select_columns(list(columns)).with_format("arrow")[:] for split in splits]
-    )
-
-
 def read_cells(data: Data, columns: Sequence[str]) -> pa.Table:
     """Each cell once, with these columns."""
     table = read_table(data, ("cell_id", *columns))
@@ -95,19 +70,6 @@ def codes(column: pa.ChunkedArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Each row's value as a number, in order of appearance; and the row where each one first is."""
     codes = column.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.intp)
     return codes, np.unique(codes, return_index=True)[1]
-
-
-def shapes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of each matrix in a column of nested lists, from the offsets alone.
-
-    The columns are those of the longest row: the trials of a response may differ in length.
-    """
-    rows = np.array(pc.list_value_length(column), np.int64)
-    inner = [pc.list_value_length(chunk.flatten()).to_numpy() for chunk in column.chunks]
-    lengths = np.concatenate([*inner, [0]])  # a matrix without rows at the end has 0 columns
-    first = np.cumsum(rows) - rows
-    longest = np.maximum.reduceat(lengths, first)
-    return rows, np.where(rows > 0, longest, 0).astype(np.int64)
 
 
 def read_stimulus(stimuli: Data, stim_id: str) -> tuple[NDArray[np.float32], float]:

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from builders.errors import CorpusError
 from builders.plots.data import (
     NOT_STATED,
-    Data,
-    column_names,
     count_values,
     find_coverage,
     find_presented,
@@ -28,10 +26,10 @@ from builders.plots.data import (
     read_cells,
     read_response,
     read_stimulus,
-    read_table,
-    shapes,
     spike_times,
 )
+from builders.ragged import shapes
+from builders.rows import Data, column_names, read_table
 from builders.schema import BIN_SECONDS, SUBSETS
 
 try:

@@ -20,7 +20,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from builders.release import http
-from builders.release.http import ATTEMPTS, BLOCK, Failed, Refused, reason
+from builders.release.http import ATTEMPTS, HTTP_BLOCK, Failed, Refused, reason
 
 #: Which of a file's addresses is asked first: by host, and whether a part is wanted.
 _WORKS: dict[tuple[str, bool], int] = {}
@@ -120,7 +120,7 @@ def _transfer(urls: Sequence[str], part: Path, wanted: _Wanted, bar: Progress) -
     part.parent.mkdir(parents=True, exist_ok=True)
     with _answer(urls, wanted, bar) as response, part.open("ab") as file:
         # What has arrived is kept, however little: `read1` does not wait for a whole block.
-        while missing >= 0 and (block := response.raw.read1(BLOCK)):
+        while missing >= 0 and (block := response.raw.read1(HTTP_BLOCK)):
             missing -= len(block)
             if missing >= 0:
                 file.write(block)
@@ -143,22 +143,22 @@ def _answer(urls: Sequence[str], wanted: _Wanted, bar: Progress) -> requests.Res
             refused.append(error)
             continue
         try:
-            odd = _odd(response, wanted)
+            why = _why_no_range(response, wanted)
         except Failed:
             response.close()
             raise
-        if not odd:
+        if not why:
             _WORKS[kind] = number
             return response
         response.close()
-        no_ranges.append(odd)
+        no_ranges.append(why)
     if no_ranges:
         raise NoRanges("; ".join([*(str(each.why) for each in refused), *no_ranges]))
     # One address may block us, and the other not exist: being blocked says more.
     raise next((each for each in refused if each.is_blocked), refused[0])
 
 
-def _odd(response: requests.Response, wanted: _Wanted) -> str:
+def _why_no_range(response: requests.Response, wanted: _Wanted) -> str:
     """Why an answer is not the range that was asked for; empty where it is what was wanted.
 
     Raises

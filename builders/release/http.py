@@ -27,7 +27,7 @@ from builders.errors import CorpusError
 from builders.release.pace import LONGEST_WAIT, Pace, Say, pause, time_of
 from builders.texts import redacted
 
-BLOCK = 1 << 18  # bytes
+HTTP_BLOCK = 1 << 18  # bytes
 ATTEMPTS = 5
 CONNECTS = 3  # attempts where nobody answers at all
 BACKOFF = 0.5  # s; doubles with each attempt
@@ -272,7 +272,7 @@ def _explanation(response: requests.Response) -> str:
 def _read(response: requests.Response, most: int) -> bytes:
     """The body, or as many bytes of it, as they come: nothing is unpacked."""
     blocks, size = [], 0
-    while size < most and (block := response.raw.read1(min(BLOCK, most - size))):
+    while size < most and (block := response.raw.read1(min(HTTP_BLOCK, most - size))):
         blocks.append(block)
         size += len(block)
     return b"".join(blocks)

@@ -162,8 +162,8 @@ def _read_index(path: Path, size: int, stat: tuple[int, int]) -> Index:
     members: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         parts = PurePosixPath(info.filename).parts
-        odd = info.filename.startswith("/") or ".." in parts or "\\" in info.orig_filename
-        if odd or not parts:
+        invalid = info.filename.startswith("/") or ".." in parts or "\\" in info.orig_filename
+        if invalid or not parts:
             raise refused(info.filename, "its path leads out of the zip, or nowhere")
         if info.is_dir() or any(part.startswith(LITTER) for part in parts):
             continue

@@ -242,7 +242,7 @@ class ShardCache:
 
     def _etag(self, job: Job, keys: list[dict[Path, str]]) -> str:
         known = sorted(key for each in keys for key in each.values())
-        text = json.dumps([self._code, job.facts(), job.paths, known])
+        text = json.dumps([self._code, job.cache_key(), job.paths, known])
         return self._mark + hashlib.sha256(text.encode()).hexdigest()[len(self._mark) : ETAG_DIGITS]
 
 

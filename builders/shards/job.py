@@ -30,7 +30,7 @@ class Job:
         Of all of them.
     archives : callable
         The archives that decide what is written. Opens none of them.
-    facts : callable
+    cache_key : callable
         Whatever else decides what is written, as a text.
     tables : callable
         Reads what all shards need, and gives the rows of each, in their order, as tables that are
@@ -44,7 +44,7 @@ class Job:
     paths: tuple[str, ...]
     features: Features
     archives: Callable[[], Sequence[Archive]]
-    facts: Callable[[], str]
+    cache_key: Callable[[], str]
     tables: Callable[[Notes], Mapping[str, Iterable[pa.Table]]]
     session: str = ""
 

@@ -30,9 +30,9 @@ UNLABELED = "unlabeled"
 
 
 def cells_job(
-    corpus: str, read: Callable[[], CellList], features: Features, facts: Callable[[], str]
+    corpus: str, read: Callable[[], CellList], features: Features, cache_key: Callable[[], str]
 ) -> Job:
-    """``cells.parquet``: the cell list, which `facts` stand for; needs no archive."""
+    """``cells.parquet``: the cell list, for which `cache_key` stands; needs no archive."""
     excluded = read_excluded(corpus)
 
     def tables(notes: Notes) -> dict[str, list[pa.Table]]:
@@ -43,10 +43,10 @@ def cells_job(
         columns = dict(zip(cells.column_names, cells, strict=True))
         return {"cells.parquet": [table(columns, features)]}
 
-    def all_facts() -> str:
-        return json.dumps([facts(), excluded]) if excluded else facts()
+    def whole_key() -> str:
+        return json.dumps([cache_key(), excluded]) if excluded else cache_key()
 
-    return Job("cells", ("cells.parquet",), features, list, cache(all_facts), tables)
+    return Job("cells", ("cells.parquet",), features, list, cache(whole_key), tables)
 
 
 def places(cells: pa.Table) -> dict[str, dict[tuple[str, str], None]]:
@@ -137,13 +137,13 @@ class SessionJobs:
 
             return {path: of_shard(path, *of) for path, of in shards.items()}
 
-        def facts() -> str:
+        def cache_key() -> str:
             cells = self.described.to_pylist()
             return json.dumps([cells, self.excluded] if self.excluded else cells)
 
         name = f"{self.session}-records"
         paths = tuple(shards)
-        return Job(name, paths, features, self._archives, cache(facts), tables, self.session)
+        return Job(name, paths, features, self._archives, cache(cache_key), tables, self.session)
 
     def stimuli(self, features: Features, bands: int, parts: Mapping[str, int]) -> Job:
         """``stimuli/<session>/<subset>-<part>-of-<parts>.parquet``, from the signal ``stim``."""
@@ -175,9 +175,9 @@ class SessionJobs:
             return {path: of_shard(path, *of) for path, of in shards.items()}
 
         name = f"{self.session}-stimuli"
-        facts = cache(lambda: json.dumps(self.excluded) if self.excluded else "")
+        cache_key = cache(lambda: json.dumps(self.excluded) if self.excluded else "")
         paths = tuple(shards)
-        return Job(name, paths, features, self._archives, facts, tables, self.session)
+        return Job(name, paths, features, self._archives, cache_key, tables, self.session)
 
     @cached_property
     def _all(self) -> list[str]:

@@ -83,7 +83,7 @@ def record_tables(
     )
     onsets = np.concatenate([each.onsets for each in presented])
     columns = [stim_columns(stim) for stim in stimuli]
-    begins = np.array([spikes.begins[cell] for cell in names], np.int64)
+    begins = np.array([spikes.offsets[cell] for cell in names], np.int64)
     starts = np.cumsum(n_trials) - n_trials
     row_bytes = (np.add.reduceat(n_bins, starts) * 4)[row_shown]
 
@@ -91,7 +91,7 @@ def record_tables(
         shown, cell = row_shown[rows], row_cell[rows]
         trial = ranges(starts[shown], n_trials[shown])
         begin = first[trial] + np.repeat(begins[cell], n_trials[shown])
-        counts = count_spikes(spikes.line, begin, n_bins[trial], spikes.width)
+        counts = count_spikes(spikes.bins, begin, n_bins[trial], spikes.width)
         return ragged(ragged(pa.array(counts), n_bins[trial]), n_trials[shown])
 
     for rows in cut(row_bytes, ROW_GROUP_BYTES):

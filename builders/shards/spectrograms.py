@@ -10,7 +10,7 @@ from datasets import Features
 from numpy.typing import NDArray
 
 from builders.errors import spoiling
-from builders.nems.archive import broken
+from builders.nems.archive import recording_error
 from builders.nems.binning import Trials
 from builders.nems.signal import Signal
 from builders.shards.arrow import matrices, table
@@ -107,7 +107,7 @@ class Spectrograms:
             elif found and not np.array_equal(found[0], spectrogram, equal_nan=True):
                 why = f"{stim} is not the spectrogram that it is in {holding[0].archive}"
             if why:
-                raise broken(signal.archive, signal.member, why)
+                raise recording_error(signal.archive, signal.member, why)
             found.append(spectrogram)
         return holding[0], found[0]
 

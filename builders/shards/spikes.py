@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builders.errors import CorpusError, RecordingError
-from builders.nems.archive import broken
+from builders.nems.archive import recording_error
 from builders.nems.binning import Ints, Train, Trials
 from builders.nems.signal import Signal
 from builders.schema import BIN_SECONDS
@@ -31,12 +31,11 @@ class Spikes:
 
     Attributes
     ----------
-    line : (n,) int32 or int64
-        The bins of all spikes, ascending: each cell's follow the one's before it, with a gap
-        between two, so that the spikes of any set of (cell, trial) pairs are counted by one call.
-        They are int64 where the last of them is too large for int32.
-    begins : dict of str to int
-        Where in `line` the first bin of each cell's recording is.
+    bins : (n,) int32 or int64
+        The spike bins of all cells in one ascending array, so that the spikes of any set of (cell,
+        trial) pairs are counted by one call. They are int64 where the last is too large for int32.
+    offsets : dict of str to int
+        What was added to the bins of each cell.
     recording : dict of str to int
         Which of the recordings holds each cell.
     trials : list of dict of str to (Trials or CorpusError)
@@ -51,10 +50,10 @@ class Spikes:
         self.width = _bin_width(responses)
         self.trials = [_all_trials(each) for each in responses]
         self.recording = {cell: places[0][0] for cell, places in channels.items()}
-        self.begins: dict[str, int] = {}
+        self.offsets: dict[str, int] = {}
         self.errors: dict[str, CorpusError] = {}
         trains: dict[str, Train] = {}
-        begin = 0
+        offset = 0
         for number, response in enumerate(responses):
             names = {
                 cell: name
@@ -70,12 +69,14 @@ class Spikes:
                     self.errors[cell] = train.about(cell)
                 elif self.recording[cell] == number:
                     trains[cell] = train
-                    self.begins[cell] = begin
-                    begin += 2 * n_bins
+                    self.offsets[cell] = offset
+                    offset += 2 * n_bins  # a gap between two cells
                 elif cell in trains and not self._is_same(cell, number, train, trains):
                     why = f"{cell} is not as it is in {responses[self.recording[cell]].archive}"
-                    self.errors[cell] = broken(response.archive, response.member, why, cell)
-        self.line = _in_line(trains, self.begins, np.int32 if begin < 2**31 else np.int64)
+                    self.errors[cell] = recording_error(
+                        response.archive, response.member, why, cell
+                    )
+        self.bins = _concatenated(trains, self.offsets, np.int32 if offset < 2**31 else np.int64)
 
     def _is_same(self, cell: str, number: int, train: Train, trains: Mapping[str, Train]) -> bool:
         """Whether a cell has the same spikes and trials in a second recording."""
@@ -104,17 +105,17 @@ class Spikes:
         return found
 
 
-def _in_line(
-    trains: Mapping[str, Train], begins: Mapping[str, int], dtype: type[np.int32 | np.int64]
+def _concatenated(
+    trains: Mapping[str, Train], offsets: Mapping[str, int], dtype: type[np.int32 | np.int64]
 ) -> Train | Ints:
-    """The spikes of all cells, each cell's moved to where its recording begins."""
-    line: NDArray[Any] = np.empty(sum(map(len, trains.values())), dtype)
-    place = 0
+    """The bins of all cells in one array, to each cell's of which its offset is added."""
+    bins: NDArray[Any] = np.empty(sum(map(len, trains.values())), dtype)
+    start = 0
     for cell, train in trains.items():
-        end = place + len(train)
-        np.add(train, begins[cell], out=line[place:end], dtype=dtype)
-        place = end
-    return line
+        end = start + len(train)
+        np.add(train, offsets[cell], out=bins[start:end], dtype=dtype)
+        start = end
+    return bins
 
 
 def _told(trials: Mapping[str, Trials | CorpusError]) -> dict[str, Trials]:
@@ -157,7 +158,7 @@ def bin_width(response: Signal) -> int:
     width = response.fs * BIN_SECONDS
     if width != round(width) or width < 1:
         why = f"fs is {response.fs:g}; bins of {BIN_SECONDS:g} s need a multiple of 100"
-        raise broken(response.archive, response.member, why)
+        raise recording_error(response.archive, response.member, why)
     return round(width)
 
 
@@ -166,5 +167,5 @@ def _bin_width(responses: Sequence[Signal]) -> int:
     for response, width in zip(responses, widths, strict=True):
         if width != widths[0]:
             why = f"fs is {response.fs:g}, in {responses[0].archive} {responses[0].fs:g}"
-            raise broken(response.archive, response.member, why)
+            raise recording_error(response.archive, response.member, why)
     return widths[0]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import soundfile
 from datasets import Audio, Features, Value
 
-from builders.nems.archive import broken, reading
+from builders.nems.archive import reading, recording_error
 from builders.release.archive import Archive
 from builders.release.local import Release
 from builders.schema import subset_of
@@ -98,11 +98,11 @@ def _checked(file: Archive) -> bytes:
     with reading(file), file.open() as stream:
         content = stream.read(LARGEST_SOUND + 1)
     if len(content) > LARGEST_SOUND:
-        raise broken(file, "the sound", f"it has more than {LARGEST_SOUND} bytes")
+        raise recording_error(file, "the sound", f"it has more than {LARGEST_SOUND} bytes")
     try:
         rate = soundfile.info(io.BytesIO(content)).samplerate
     except soundfile.SoundFileError as error:
-        raise broken(file, "the sound", error) from error
+        raise recording_error(file, "the sound", error) from error
     if rate != SAMPLING_RATE:
-        raise broken(file, "the sound", f"it has {rate} Hz, expected {SAMPLING_RATE}")
+        raise recording_error(file, "the sound", f"it has {rate} Hz, expected {SAMPLING_RATE}")
     return content

@@ -23,7 +23,7 @@ Epoch = tuple[str, float, float]
 
 # The three packages that have written the format; each spells the type of a signal its own way.
 PACKAGES = ("nems", "nems0", "nems.tools")
-BLOCK = 1 << 24  # bytes of a CSV that are made at a time
+CSV_BLOCK = 1 << 24  # bytes of a CSV that are made at a time
 
 
 class Blocks(io.RawIOBase):
@@ -48,7 +48,7 @@ class Blocks(io.RawIOBase):
 
 
 @dataclass(frozen=True)
-class Signal:
+class PlantedSignal:
     """One signal as it goes into an archive.
 
     Attributes
@@ -99,7 +99,7 @@ def csv_file(codes: NDArray[np.unsignedinteger[Any]], values: NDArray[np.float64
     length = sum(int(lengths[channel].sum()) for channel in codes) + codes.size
 
     def blocks() -> Iterator[bytes]:
-        n_rows = max(1, BLOCK // (n_channels * (tokens.itemsize + 1)))
+        n_rows = max(1, CSV_BLOCK // (n_channels * (tokens.itemsize + 1)))
         for start in range(0, n_bins, n_rows):
             rows = codes[:, start : start + n_rows].T
             cells = np.zeros(rows.shape, [("value", tokens.dtype), ("end", "S1")])
@@ -112,7 +112,7 @@ def csv_file(codes: NDArray[np.unsignedinteger[Any]], values: NDArray[np.float64
 
 def write_recording(
     path: Path,
-    signals: Iterable[Signal],
+    signals: Iterable[PlantedSignal],
     epochs: Sequence[Epoch],
     *,
     fs: float,
@@ -129,7 +129,7 @@ def write_recording(
     ----------
     path : Path
         ``<recording>.tgz``; the recording takes its name from it.
-    signals : iterable of Signal
+    signals : iterable of PlantedSignal
         In the order of the archive.
     epochs : sequence of (name, start, end)
         Seconds; each signal gets its own copy.
@@ -180,7 +180,7 @@ def write_recording(
 
 
 def _header(
-    recording: str, signal: Signal, fs: float, n_bins: int, package: str
+    recording: str, signal: PlantedSignal, fs: float, n_bins: int, package: str
 ) -> dict[str, object]:
     header: dict[str, object] = {
         "name": signal.name,

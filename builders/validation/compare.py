@@ -22,7 +22,7 @@ from builders.release.local import Release
 from builders.urls import repository_url
 from builders.validation.differences import Comparison, Difference, message_of, name_of
 from builders.validation.reference import Key, Row, Shards, Source
-from builders.validation.sounds import Sounds
+from builders.validation.sounds import SoundCopies
 
 #: Of the differences in one shard, this many are listed and the others counted.
 LISTED = 5
@@ -74,7 +74,7 @@ def compare(corpus: str, sources: Sequence[Source], records: int, seed: int) -> 
 
 
 def _compare(corpus: str, sources: Sequence[Source], records: int, seed: int) -> Comparison:
-    result, sounds = Comparison(), Sounds()
+    result, sounds = Comparison(), SoundCopies()
     for source in tqdm(sources, desc="Comparing", unit=" passes"):
         try:
             reading = source.read()

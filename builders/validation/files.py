@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from builders.release.archive import Archive
 
-Floats = NDArray[np.float32]
+Float32s = NDArray[np.float32]
 #: Onset in seconds, first bin and stop bin.
 Trial = tuple[float, int, int]
 
@@ -144,7 +144,7 @@ def _is_raster(name: str) -> bool:
     return name.endswith(".csv") and not name.endswith(".epoch.csv")
 
 
-def read_signals(archive: Archive, *names: str) -> list[Signal]:
+def read_signals(archive: Archive, *names: str) -> list[SlowSignal]:
     """Some signals of a recording; of a raster all but its values. Fails if one is missing."""
     found: dict[str, bytes] = {}
     for name, file in _files(archive):
@@ -152,10 +152,10 @@ def read_signals(archive: Archive, *names: str) -> list[Signal]:
             if file is None or (archive.path.is_dir() and name in found):
                 raise ValueError(f"{name} is a link, or is there twice")
             found[name] = b"" if _is_raster(name) else file.read()  # in a tar, the last one counts
-    return [Signal(archive, name, found) for name in names]
+    return [SlowSignal(archive, name, found) for name in names]
 
 
-class Signal:
+class SlowSignal:
     """One signal of a recording, made of its files by their names.
 
     Attributes
@@ -183,10 +183,10 @@ class Signal:
         self._h5 = io.BytesIO(files[self._file])
 
     @cached_property
-    def epochs(self) -> Epochs:
+    def epochs(self) -> SlowEpochs:
         if self.table is None:
             raise LookupError("no epochs file")
-        return Epochs(self.table, self.fs)
+        return SlowEpochs(self.table, self.fs)
 
     @cached_property
     def keys(self) -> list[str]:
@@ -224,7 +224,7 @@ class Signal:
                 found[stim] = None
         return found
 
-    def raster(self) -> Floats:
+    def raster(self) -> Float32s:
         """The values of a raster, (T, C): a line per bin, a number per channel, or NaN."""
         values, width = array("f"), 0
         for name, file in _files(self.archive):
@@ -259,7 +259,7 @@ def _numbers(texts: list[bytes]) -> list[float]:
         return [math.nan if each is None else each for each in numbers]
 
 
-class Epochs:
+class SlowEpochs:
     """The rows of an epochs table, which are looked at when their epoch is asked for."""
 
     def __init__(self, content: bytes, fs: float) -> None:

@@ -19,14 +19,14 @@ from itertools import takewhile
 from typing import Any
 
 from builders.release.archive import Archive
-from builders.validation.files import Floats, Signal, Trial, read_signals
+from builders.validation.files import Float32s, SlowSignal, Trial, read_signals
 
 Row = dict[str, Any]
 #: ``stim_id``, and ``cell_id`` (None where rows are stimuli).
 Key = tuple[str, str | None]
 #: From an archive to one of its signals, and the cells that the archive holds; None if that cannot
 #: be told.
-Look = Callable[[Archive], tuple[Signal, Iterable[str] | None]]
+Look = Callable[[Archive], tuple[SlowSignal, Iterable[str] | None]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Sound:
 
     archive: str
     stim: str
-    spectrogram: Floats
+    spectrogram: Float32s
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def find_session(
     listed: Collection[str],
     cells: Collection[str],
     look: Look,
-) -> list[Signal]:
+) -> list[SlowSignal]:
     """A signal of each archive that holds cells of a session.
 
     All archives that are named after the session are read. If there is none, those are looked into
@@ -119,7 +119,7 @@ def find_session(
     common = {each.name: _alike(names[each.name], session) for each in strangers}
     alike = [each for each in strangers if common[each.name] == max(common.values())]
     others = [each for each in archives if each not in named and each not in alike]
-    found: list[Signal] = []
+    found: list[SlowSignal] = []
     held: set[str] = set()
     errors: list[Exception] = []
     for archive in [*named, *alike, *others]:
@@ -151,7 +151,7 @@ def _alike(name: str, session: str) -> int:
     return len([*takewhile(lambda pair: pair[0] == pair[1], pairs)])
 
 
-def look_for_responses(archive: Archive) -> tuple[Signal, Iterable[str] | None]:
+def look_for_responses(archive: Archive) -> tuple[SlowSignal, Iterable[str] | None]:
     """The spike times of an archive, and its cells."""
     (resp,) = read_signals(archive, "resp")
     return resp, {*resp.chans, *resp.keys}
@@ -162,13 +162,13 @@ class Responses:
 
     Parameters
     ----------
-    signals : list of Signal
+    signals : list of SlowSignal
         The spike times in the recordings.
     names : mapping of str to str
         Cell -> its name in the recordings. Those that no recording holds have no records.
     """
 
-    def __init__(self, signals: list[Signal], names: Mapping[str, str]) -> None:
+    def __init__(self, signals: list[SlowSignal], names: Mapping[str, str]) -> None:
         self.archive = " and ".join(each.archive.name for each in signals)
         self._names = names
         self._holding = {
@@ -221,7 +221,7 @@ class Responses:
         return self._spikes[cell]
 
 
-def _bins(signal: Signal) -> dict[str, list[tuple[int, int]] | None]:
+def _bins(signal: SlowSignal) -> dict[str, list[tuple[int, int]] | None]:
     """The bins of all trials."""
     return {
         stim: None if trials is None else [(first, stop) for _, first, stop in trials]

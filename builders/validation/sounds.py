@@ -12,7 +12,7 @@ from builders.validation.differences import Difference
 from builders.validation.reference import Sound
 
 
-class Sounds:
+class SoundCopies:
     """Spectrograms by their content: what should be the same, and what must not be.
 
     Validation sounds of one name and one length are played in many sessions, of which each has a

@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.synthetic.archive import PACKAGES, Signal, csv_file, h5_file, write_recording
+from builders.synthetic.archive import PACKAGES, PlantedSignal, csv_file, h5_file, write_recording
 from builders.synthetic.files import generator, new_release, run_writers
 from builders.synthetic.filters import compress, neuron, responder, write_filters
 from builders.synthetic.sounds import Floats, spectrogram
@@ -366,12 +366,12 @@ def write_population(folder: Path, area: Plan, seed: int) -> None:
     per_cell = cells if len(mask) > 1 else ["mask_est"]
     kind = "RasterizedSignal"
     signals = [
-        Signal("resp", kind, cells, "csv", lambda: csv_file(table, RESPONSES)),
-        Signal(
+        PlantedSignal("resp", kind, cells, "csv", lambda: csv_file(table, RESPONSES)),
+        PlantedSignal(
             "stim", kind, bands, "csv",
             lambda: csv_file(codes.reshape(heard.shape).astype(np.uint32), values),
         ),
-        Signal(
+        PlantedSignal(
             "mask_est", kind, per_cell, "csv",
             lambda: csv_file(mask.view(np.uint8), np.array([0.0, 1.0])),
         ),
@@ -400,7 +400,7 @@ def write_site(folder: Path, area: Plan, site: Site, seed: int) -> None:
     if position % 2 == 0:  # not the alphabetical order of the HDF5 file
         cells = generator(seed, "channels", site.name).permutation(cells).tolist()
     digest = hashlib.sha1(f"{area.area} {site.name} {seed}".encode()).hexdigest()
-    resp = Signal(
+    resp = PlantedSignal(
         "resp", "PointProcess", cells, "h5",
         lambda: h5_file(((cell, trains[cell]) for cell in cells), 4),
     )  # fmt: skip

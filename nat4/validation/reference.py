@@ -14,7 +14,14 @@ from builders.release.archive import Archive
 from builders.release.local import Release
 from builders.shards.excluded import read_excluded
 from builders.validation import reference as slow
-from builders.validation.files import Epochs, Floats, Signal, flag, read_list, read_signals
+from builders.validation.files import (
+    Float32s,
+    SlowEpochs,
+    SlowSignal,
+    flag,
+    read_list,
+    read_signals,
+)
 from builders.validation.reference import Key, Reading, Row, Shards, Sound, Source
 
 AREAS, BANDS = ("A1", "PEG"), 18
@@ -52,7 +59,7 @@ class Area:
         self._listed = read_list(release.file(f"{name}_pred_correlation.csv"))
         self.sites = sorted({cell.split("-")[0] for cell in self._listed})
 
-    def population(self, name: str) -> Signal:
+    def population(self, name: str) -> SlowSignal:
         """A signal of the population recording."""
         archive = self._release.archive(f"{self.name}_NAT4_ozgf.fs100.ch18.tgz")
         (signal,) = read_signals(archive, name)
@@ -118,7 +125,7 @@ class Area:
 
         return Reading([Shards(path, responses.archive, keys, record)])
 
-    def recordings(self, site: str, look: slow.Look) -> list[Signal]:
+    def recordings(self, site: str, look: slow.Look) -> list[SlowSignal]:
         """The spike times of a site that is not left out, and whose archives are there."""
         directory = f"{self.name}_single_sites"
         if site in self.excluded or self._release.lacking([f"{directory}.zip"]):
@@ -161,7 +168,7 @@ class Population:
         self.stimuli = list(self._windows)
         self._masks = cache(partial(_masks, area))
 
-    def __getitem__(self, key: tuple[str, str]) -> list[Floats]:
+    def __getitem__(self, key: tuple[str, str]) -> list[Float32s]:
         stim, column = key[0], self._cells.index(key[1])
         return [
             window[:, column]
@@ -182,7 +189,7 @@ class Population:
         return bool((mask[is_missing] != 0).any())
 
 
-def _masks(area: Area, stim: str) -> list[Floats]:
+def _masks(area: Area, stim: str) -> list[Float32s]:
     """What `mask_est` is in each window of a sound; none where it cannot be read."""
     try:
         mask = area.population("mask_est")
@@ -191,7 +198,7 @@ def _masks(area: Area, stim: str) -> list[Floats]:
         return []
 
 
-def _windows(signal: Signal, values: Floats, stim: str) -> list[Floats]:
+def _windows(signal: SlowSignal, values: Float32s, stim: str) -> list[Float32s]:
     """(T, C) for each time that a sound was presented; cut where the values end."""
     return [values[first:stop] for _, first, stop in signal.epochs.trials(stim)]
 
@@ -217,7 +224,7 @@ def _same(cell: str, other: str) -> bool:
 def _stimuli(areas: list[Area]) -> Reading:
     """Each sound from the first population that has it; trials as counted where they are."""
     rows: dict[str, Row] = {}
-    rasters: list[tuple[Signal, Floats]] = []
+    rasters: list[tuple[SlowSignal, Float32s]] = []
     excluded = areas[0].excluded
     for area in areas:
         signal = area.population("stim")
@@ -254,7 +261,9 @@ def _stimuli(areas: list[Area]) -> Reading:
     return Reading(shards, _sounds(rasters, excluded))
 
 
-def _sounds(rasters: list[tuple[Signal, Floats]], excluded: Collection[str]) -> Iterator[Sound]:
+def _sounds(
+    rasters: list[tuple[SlowSignal, Float32s]], excluded: Collection[str]
+) -> Iterator[Sound]:
     """All sounds of all populations."""
     for signal, values in rasters:
         for stim in signal.epochs.stimuli():
@@ -264,13 +273,13 @@ def _sounds(rasters: list[tuple[Signal, Floats]], excluded: Collection[str]) -> 
                         yield Sound(signal.archive.name, stim, window.T)
 
 
-def _equal(one: Floats, other: Floats) -> bool:
+def _equal(one: Float32s, other: Float32s) -> bool:
     return np.array_equal(one, other, equal_nan=True)
 
 
-def _epochs_of_sites(area: Area) -> list[Epochs]:
+def _epochs_of_sites(area: Area) -> list[SlowEpochs]:
     """The epochs of all sites whose recordings can be read."""
-    found: list[Epochs] = []
+    found: list[SlowEpochs] = []
     for site in area.sites:
         try:
             found += [each.epochs for each in area.recordings(site, _look_at_names)]
@@ -279,7 +288,7 @@ def _epochs_of_sites(area: Area) -> list[Epochs]:
     return found
 
 
-def _counts(sites: list[Epochs], stim: str) -> Iterator[int]:
+def _counts(sites: list[SlowEpochs], stim: str) -> Iterator[int]:
     """How many trials a sound has at each site that has it."""
     for epochs in sites:
         if stim in epochs.stimuli():
@@ -287,6 +296,6 @@ def _counts(sites: list[Epochs], stim: str) -> Iterator[int]:
                 yield len(epochs.trials(stim))
 
 
-def _look_at_names(archive: Archive) -> tuple[Signal, Iterable[str] | None]:
+def _look_at_names(archive: Archive) -> tuple[SlowSignal, Iterable[str] | None]:
     (resp,) = read_signals(archive, "resp")
     return resp, resp.chans or resp.keys

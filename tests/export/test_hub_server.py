@@ -619,12 +619,12 @@ def test_clients_that_go_away_leave_no_trace(
 
 
 def test_an_error_of_the_server_itself_fails_the_test(tmp_path: Path) -> None:
-    def broken(server: HubServer) -> None:
+    def recording_error(server: HubServer) -> None:
         with server:
             assert ask(server, "POST", "/api/validate-yaml", b"no JSON").status == 500
 
     with pytest.raises(json.JSONDecodeError):
-        broken(HubServer(tmp_path))
+        recording_error(HubServer(tmp_path))
 
 
 def test_faults_end_after_their_times(tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ def test_a_damaged_raster_is_refused(tmp_path: Path, content: bytes, why: str) -
 
 
 def test_a_raster_of_one_line_is_refused(tmp_path: Path) -> None:
-    archive = pack(tmp_path, changed("mask.csv", b"0" * (raster.MAX_LINE + raster.BLOCK)))
+    archive = pack(tmp_path, changed("mask.csv", b"0" * (raster.MAX_LINE + raster.RASTER_BLOCK)))
     refusal(archive, "mask.csv", "a line of more than")
 
 

@@ -289,7 +289,7 @@ def test_windows_are_slices_of_the_raster(
     head = header("RasterizedSignal", chans=["x", "y"])
     rows = epoch_csv([(name, first / 100, stop / 100) for name, first, stop in spans])
     files = signal("resp", raster_csv(values), head, rows, suffix="csv")
-    with patch.object(raster_module, "BLOCK", block):
+    with patch.object(raster_module, "RASTER_BLOCK", block):
         resp = read_one(scratch, files, "resp")
     expected = []
     shown = [name for name in NAMES if name in resp.epochs]

@@ -38,7 +38,7 @@ def rasters(draw: st.DrawFn) -> NDArray[np.float64]:
 def test_values_are_those_of_the_text(
     expected: NDArray[np.float64], block: int, numbers_block: int
 ) -> None:
-    with patch.multiple(raster, BLOCK=block, NUMBERS_BLOCK=numbers_block):
+    with patch.multiple(raster, RASTER_BLOCK=block, NUMBERS_BLOCK=numbers_block):
         found = values(raster_csv(expected))
     assert found.dtype == np.float32
     slow = np.loadtxt(io.BytesIO(raster_csv(expected)), delimiter=",", ndmin=2).T

@@ -443,7 +443,7 @@ def test_a_download_that_is_killed_goes_on(
     killed = child(FETCH)
     server.wait_for_sent(POPULATION, half)
     part = Nat4.release().folder / f".{POPULATION}.part"
-    while not part.exists() or part.stat().st_size < min(half, http.BLOCK) // 2:
+    while not part.exists() or part.stat().st_size < min(half, http.HTTP_BLOCK) // 2:
         assert killed.poll() is None
     killed.send_signal(signal.SIGKILL)
     killed.wait()

@@ -600,7 +600,7 @@ def test_a_shard_that_cannot_be_made_is_an_error_when_the_others_are_done(own_ho
     features, paths = Features({"onsets": RECORDS["onsets"]}), ("a.parquet", "b.parquet")
     finished = []
 
-    def broken() -> Iterator[pa.Table]:
+    def recording_error() -> Iterator[pa.Table]:
         yield table({"onsets": [[1.0]]}, features)
         raise CorpusError("a planted fault")
 
@@ -612,7 +612,7 @@ def test_a_shard_that_cannot_be_made_is_an_error_when_the_others_are_done(own_ho
     def tables(notes: Notes) -> dict[str, Iterator[pa.Table]]:
         for path in paths:
             notes.add(path, Note("", "x", "odd"))
-        return {paths[0]: broken(), paths[1]: slow()}
+        return {paths[0]: recording_error(), paths[1]: slow()}
 
     job, cache = Job("two", paths, features, list, str, tables), ShardCache("two", "code")
     for _ in range(2):

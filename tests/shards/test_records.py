@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from builders.nems.archive import broken
+from builders.nems.archive import recording_error
 from builders.nems.binning import MAX_BINS
 from builders.nems.recording import read_signals
 from builders.shards.spikes import Spikes
@@ -206,7 +206,7 @@ def test_an_archive_as_published_is_not_to_be_fetched_again(toy: Toy) -> None:
     assert "where they differ, download it again; to go on" in toy.refusal(EST, SESSION)
     fetched = replace(pack(toy.folder, recording()), key="md5", fetch=lambda: None)
     for archive, is_published in ((fetched, True), (replace(fetched, fetch=None), False)):
-        message = str(broken(archive, "x", "y"))
+        message = str(recording_error(archive, "x", "y"))
         assert ("as published, its checksum agrees" in message) == is_published
         assert ("download it again" in message) != is_published
 
@@ -224,7 +224,7 @@ def test_248_cells_of_73_minutes_at_1_khz_are_counted_in_64_bits(toy: Toy) -> No
     archive = pack(toy.folder, files)
 
     resp = read_signals(archive, ["resp"])["resp"]
-    line = Spikes([resp], {cell: [(0, cell)] for cell in cells}).line
+    line = Spikes([resp], {cell: [(0, cell)] for cell in cells}).bins
     assert line.dtype == np.int64
     assert line.max() > 2**31
     assert (np.diff(line) >= 0).all()

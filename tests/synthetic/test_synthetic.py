@@ -22,7 +22,7 @@ import pytest
 from numpy.typing import NDArray
 
 from builders.errors import CorpusError
-from builders.synthetic.archive import Signal, h5_file, write_recording
+from builders.synthetic.archive import PlantedSignal, h5_file, write_recording
 from builders.synthetic.files import generator
 from builders.synthetic.filters import LAGS, write_filters
 from builders.synthetic.sounds import spectrogram
@@ -641,7 +641,7 @@ def test_interrupted_archive_leaves_nothing(tmp_path: Path) -> None:
     def data() -> bytes:
         raise KeyboardInterrupt
 
-    signal = Signal("resp", "PointProcess", ["a"], "h5", data)
+    signal = PlantedSignal("resp", "PointProcess", ["a"], "h5", data)
     with pytest.raises(KeyboardInterrupt):
         write_recording(tmp_path / "r.tgz", [signal], [], fs=100, n_bins=10, rng=generator(0, "r"))
     assert not list(tmp_path.iterdir())

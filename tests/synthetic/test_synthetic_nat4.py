@@ -710,7 +710,7 @@ def test_failure_of_a_writer_is_raised(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", [1, 1 << 24])
 def test_csv_file(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builders.synthetic.archive, "BLOCK", block)
+    monkeypatch.setattr(builders.synthetic.archive, "CSV_BLOCK", block)
     values = np.array([0.0, -1 / 3, np.nan, np.inf, 1e-300])
     codes = np.array([[0, 1, 2, 3], [4, 2, 0, 0]], np.uint16)
     content = csv_file(codes, values)

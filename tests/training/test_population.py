@@ -327,7 +327,7 @@ def test_workers_read_the_same_items(home: Path) -> None:
             "cannot make a population of a stream(\n.*)*without stream",
         ),
         (DatasetDict(est=RECORDS), STIMULI, "not DatasetDict"),
-        (RECORDS.remove_columns("response"), STIMULI, "no column 'response'"),
+        (RECORDS.remove_columns("response"), STIMULI, "no column response"),
         (RECORDS, STIMULI.select([1, 2]), "for 1 of these records' 2 stimuli\n.*lack 'a'"),
         (
             concatenate_datasets([RECORDS, RECORDS.select([1])]),

@@ -259,8 +259,8 @@ def test_the_error_says_how_to_leave_records_without_a_spectrogram_out(
     [
         (RECORDS, STIMULI.to_iterable_dataset(), "cannot look stimuli up"),
         (DatasetDict(est=RECORDS), STIMULI, "not DatasetDict"),
-        (RECORDS.remove_columns("stim_id"), STIMULI, "no column 'stim_id'"),
-        (RECORDS, STIMULI.remove_columns("spectrogram"), "no column 'spectrogram'"),
+        (RECORDS.remove_columns("stim_id"), STIMULI, "no column stim_id"),
+        (RECORDS, STIMULI.remove_columns("spectrogram"), "no column spectrogram"),
         (RECORDS.with_format("pandas"), STIMULI, "records of format 'pandas'"),
         (RECORDS.to_iterable_dataset().map(dict), STIMULI, "columns of a stream are not known"),
     ],

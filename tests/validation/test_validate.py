@@ -28,7 +28,7 @@ from builders.validation.compare import LISTED, compare, compare_release
 from builders.validation.differences import Comparison
 from builders.validation.facts import check_facts, declare
 from builders.validation.reference import Sound, Source
-from builders.validation.sounds import Sounds
+from builders.validation.sounds import SoundCopies
 from nat4.synthetic.release import plan, write_predictions
 from nat4.validation.reference import name_in_site
 from tests.conftest import REPOSITORY
@@ -501,7 +501,7 @@ def test_an_estimation_sound_that_is_a_validation_sound_is_noticed(release: Path
 
 
 def test_validation_sounds_are_the_same_wherever_they_are_played_for_as_long() -> None:
-    sounds = Sounds()
+    sounds = SoundCopies()
     one = np.arange(6, dtype=np.float32).reshape(2, 3)
     sounds.add(Sound("a.tgz", "STIM_00seq1.wav", one))
     sounds.add(Sound("b.tgz", "STIM_00seq1.wav", one.copy()))

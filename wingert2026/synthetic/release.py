@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from builders.synthetic.archive import PACKAGES, Signal, h5_file, write_recording
+from builders.synthetic.archive import PACKAGES, PlantedSignal, h5_file, write_recording
 from builders.synthetic.files import generator, new_release, run_writers
 from builders.synthetic.filters import responder, write_filters
 from builders.synthetic.sounds import SILENCE, Floats, spectrogram
@@ -48,7 +48,7 @@ ARCHIVES = {"PRN015a": ("PRN015b",), "PRN018a": ("PRN018a", "PRN018b")}  # where
 
 
 @dataclass(frozen=True)
-class Archive:
+class PlannedArchive:
     """One archive of the release.
 
     Attributes
@@ -125,7 +125,7 @@ def synthesize(
     )
 
 
-def sounds(release: list[Archive]) -> dict[str, float]:
+def sounds(release: list[PlannedArchive]) -> dict[str, float]:
     """Name in ``wav.zip`` of every stimulus, and how long its sound lasts, in seconds.
 
     That is from 1 s after the start to 1 s before the end of the longest presentation, 20 s where
@@ -140,7 +140,9 @@ def sounds(release: list[Archive]) -> dict[str, float]:
     return seconds
 
 
-def archives(scale: Literal["mini", "full"], seed: int, driven: bool = False) -> list[Archive]:
+def archives(
+    scale: Literal["mini", "full"], seed: int, driven: bool = False
+) -> list[PlannedArchive]:
     """The archives of a release, those of `mini` first."""
     cells: dict[str, list[str]] = {}
     for cell, _ in published_cells():
@@ -148,13 +150,15 @@ def archives(scale: Literal["mini", "full"], seed: int, driven: bool = False) ->
     cells["PRN015a"].append("PRN015a-999-1")  # a cell that the list does not know
     cells["PRN010b"].pop()  # a cell that the list knows and no archive holds
     sessions = list(MINI) if scale == "mini" else [*MINI, *sorted(set(cells) - set(MINI))]
-    found: list[Archive] = []
+    found: list[PlannedArchive] = []
     for session in sessions:
         repetitions = _repetitions(session, scale, seed)
         for name in ARCHIVES.get(session, (session,)):
             held = tuple(cells[session])
             found.append(
-                Archive(session, name, len(found), held, repetitions, scale == "mini", driven)
+                PlannedArchive(
+                    session, name, len(found), held, repetitions, scale == "mini", driven
+                )
             )
     return found
 
@@ -176,7 +180,7 @@ def _repetitions(session: str, scale: str, seed: int) -> dict[str, int]:
     return repetitions | dict(zip(chosen, counts, strict=True))
 
 
-def write_archive(folder: Path, archive: Archive, seed: int) -> Path:
+def write_archive(folder: Path, archive: PlannedArchive, seed: int) -> Path:
     """Write one archive into `folder`, and return its path.
 
     What it holds depends on its session; how it is laid out on its own place in the release.
@@ -207,17 +211,17 @@ def write_archive(folder: Path, archive: Archive, seed: int) -> Path:
     if position % 2 == 0:  # not the alphabetical order of the HDF5 file
         cells = generator(seed, "channels", archive.name).permutation(cells).tolist()
     dtype = np.float32 if position % 8 == 3 else np.float64
-    resp = Signal(
+    resp = PlantedSignal(
         "resp", "PointProcess", cells, "h5",
         lambda: h5_file(((cell, spikes(cell)) for cell in cells), level),
     )  # fmt: skip
-    stim = Signal(
+    stim = PlantedSignal(
         "stim", "TiledSignal", None, "h5",
         lambda: h5_file(((name, sound(name).astype(dtype)) for name in stims), level),
     )  # fmt: skip
     signals = [stim, resp] if position % 2 else [resp, stim]
     if position % 4 == 2:
-        stale = Signal(
+        stale = PlantedSignal(
             "resp", "PointProcess", cells, "h5",
             lambda: h5_file(((cell, spikes(cell, "stale")) for cell in cells), level), "01.",
         )  # fmt: skip

@@ -12,7 +12,7 @@ from builders.release.archive import Archive
 from builders.release.local import Release
 from builders.shards.excluded import read_excluded
 from builders.validation import reference as slow
-from builders.validation.files import Floats, Signal, flag, number, read_list, read_signals
+from builders.validation.files import Float32s, SlowSignal, flag, number, read_list, read_signals
 from builders.validation.reference import Key, Reading, Row, Shards, Sound, Source
 
 BANDS = 32
@@ -119,13 +119,13 @@ class Session:
         ]
         return Reading(shards, self._sounds(signals))
 
-    def _sounds(self, signals: list[Signal]) -> Iterator[Sound]:
+    def _sounds(self, signals: list[SlowSignal]) -> Iterator[Sound]:
         for signal in signals:
             for stim in self._of_subset(signal.keys, "est", "val"):
                 with suppress(Exception):  # asked for its row, the shard fails as well
                     yield Sound(signal.archive.name, stim, _spectrogram(signal, stim))
 
-    def _find(self, look: slow.Look) -> list[Signal]:
+    def _find(self, look: slow.Look) -> list[SlowSignal]:
         if self._name in self._excluded:
             return []
         return slow.find_session(self._archives, self._name, self._listed, self._cells, look)
@@ -143,7 +143,7 @@ class Session:
         return {**ids, "session": self._name}
 
 
-def _look_for_stimuli(archive: Archive) -> tuple[Signal, Iterable[str] | None]:
+def _look_for_stimuli(archive: Archive) -> tuple[SlowSignal, Iterable[str] | None]:
     (stim,) = read_signals(archive, "stim")
     try:
         (resp,) = read_signals(archive, "resp")
@@ -152,7 +152,7 @@ def _look_for_stimuli(archive: Archive) -> tuple[Signal, Iterable[str] | None]:
     return stim, resp.chans or resp.keys
 
 
-def _spectrogram(signal: Signal, stim: str) -> Floats:
+def _spectrogram(signal: SlowSignal, stim: str) -> Float32s:
     """(F, T)."""
     values = signal.values(stim).astype(np.float32)
     if values.ndim != 2:

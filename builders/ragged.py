@@ -1,0 +1,155 @@
+"""Arrays whose rows differ in length, such as the trials of a response."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from builders.errors import CorpusError
+
+#: Two nested axes: one array, or an array for each row where the rows differ in length.
+Matrix = NDArray[Any] | list[NDArray[Any]]
+
+
+def matrices(column: pa.Array) -> Iterator[Matrix]:
+    """The values of an array of nested lists, one by one, as views of its memory."""
+    rows = column.values
+    starts = column.offsets.to_numpy()
+    bounds = rows.offsets.to_numpy()[starts[0] : starts[-1] + 1]
+    counts, lengths = starts[1:] - starts[:-1], bounds[1:] - bounds[:-1]
+    if (counts == counts[:1]).all() and (lengths == lengths[:1]).all():
+        shape = len(column), int(counts[:1].sum()), int(lengths[:1].sum())
+        yield from _floats(rows)[bounds[0] : bounds[-1]].reshape(shape)
+    elif len(column) > 1:
+        for index in range(len(column)):
+            yield from matrices(column.slice(index, 1))
+    else:
+        values = _floats(rows)
+        yield [values[start:end] for start, end in pairwise(bounds)]
+
+
+def _floats(rows: pa.Array) -> NDArray[Any]:
+    values: NDArray[Any] = rows.values.to_numpy(zero_copy_only=False)
+    return values
+
+
+def n_columns(matrix: Matrix) -> int:
+    """The length of a matrix' longest row."""
+    if isinstance(matrix, np.ndarray):
+        return int(matrix.shape[1])
+    return max(map(len, matrix), default=0)
+
+
+def place(matrix: Matrix, target: NDArray[Any]) -> None:
+    """Copy a matrix into the first rows and columns of `target`."""
+    if isinstance(matrix, np.ndarray):
+        n_rows, n_bins = matrix.shape
+        target[:n_rows, :n_bins] = matrix
+    else:
+        for index, row in enumerate(matrix):
+            target[index, : len(row)] = row
+
+
+def padded(items: Sequence[Matrix], n_bins: int, fill: float = 0) -> NDArray[np.float32]:
+    """Put B matrices of at most R rows and `n_bins` columns into one array (B, R, n_bins).
+
+    All memory is NumPy's: where cores are shared, torch's filling of its own, by a thread for
+    each core, takes longer than everything else here.
+    """
+    values = np.zeros((len(items), max(map(len, items)), n_bins), np.float32)
+    if fill:  # the system's memory is zero already
+        values.fill(fill)
+    for item, into in zip(items, values, strict=True):
+        place(item, into)
+    return values
+
+
+def flatten_matrices(
+    column: pa.ChunkedArray,
+) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+    """A column of nested lists, such as responses, as one array, with no Python lists on the way.
+
+    Returns
+    -------
+    values : numpy.ndarray, (N,)
+        All values, in order; NaN where they are null.
+    lengths : numpy.ndarray of int64
+        Of each inner list, such as a trial.
+    counts : numpy.ndarray of int64
+        Of each row, the number of its inner lists.
+
+    Raises
+    ------
+    CorpusError
+        If the column holds something else.
+    """
+    outer = column.combine_chunks()
+    try:
+        inner = outer.flatten()
+        values = inner.flatten().to_numpy(zero_copy_only=False)
+    except AttributeError as error:
+        raise CorpusError(
+            "cannot read nested lists of numbers", why=f"the column's type is {column.type}"
+        ) from error
+    counts, lengths = (
+        pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+        for lists in (outer, inner)
+    )
+    return values, lengths, counts
+
+
+def is_list(value: Any) -> bool:
+    """Is this a list, or an array of objects, rather than an array of numbers or a tensor?"""
+    if isinstance(value, np.ndarray):
+        return bool(value.dtype == object)
+    return isinstance(value, list | tuple)
+
+
+def pad_trials(response: Any) -> NDArray[Any]:
+    """A response as one array; trials that end earlier than others have NaN after their end.
+
+    Parameters
+    ----------
+    response : array_like
+        (..., R, T), or a list of R trials that may differ in length.
+
+    Raises
+    ------
+    TypeError or ValueError
+        If it is something else.
+    """
+    if not (is_list(response) and depth(response) == 2):
+        return np.asarray(response)
+    trials = [np.asarray(trial, np.float64) for trial in response]
+    padded = np.full((len(trials), max(map(len, trials))), np.nan)
+    for row, trial in zip(padded, trials, strict=True):
+        row[: len(trial)] = trial
+    return padded
+
+
+def depth(value: Any) -> int:
+    """Number of axes of an array, a tensor, or of nested lists of them."""
+    if hasattr(value, "ndim") and value.dtype != object:
+        return int(value.ndim)
+    if isinstance(value, list | tuple | np.ndarray):
+        return 1 + (depth(value[0]) if len(value) else 0)
+    return 0
+
+
+def shapes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of each matrix in a column of nested lists, from the offsets alone.
+
+    The columns are those of the longest row: the trials of a response may differ in length.
+    """
+    rows = np.array(pc.list_value_length(column), np.int64)
+    inner = [pc.list_value_length(chunk.flatten()).to_numpy() for chunk in column.chunks]
+    lengths = np.concatenate([*inner, [0]])  # a matrix without rows at the end has 0 columns
+    first = np.cumsum(rows) - rows
+    longest = np.maximum.reduceat(lengths, first)
+    return rows, np.where(rows > 0, longest, 0).astype(np.int64)
