@@ -14,7 +14,7 @@ from builders.corpus import storage
 from builders.corpus.builder import FigureName, Scale
 from builders.corpus.registry import card_path, corpora, find_corpus
 from builders.errors import CorpusError, unknown
-from builders.release.zenodo import ZenodoRelease
+from builders.files import megabytes, total_size
 from builders.repository.card import local_card
 from builders.texts import shown
 
@@ -172,7 +172,7 @@ def fetch(
 
     builder = find_corpus(corpus)
     release = builder.release()
-    if not isinstance(release, ZenodoRelease):
+    if not release.is_fetched:
         _say(f"nothing to fetch: {corpus.upper()}_DATA names {release.folder}")
         return
     for path in release.damaged() if verify else ():
@@ -185,14 +185,14 @@ def fetch(
     wanted += [release.archive("wav.zip")] if waveforms else []
     missing = [each for each in wanted if each.fetch and not each.path.is_file()]
     for each in missing:
-        _say(f"{storage.megabytes(each.size):>12}  {each.path.relative_to(release.folder)}")
+        _say(f"{megabytes(each.size):>12}  {each.path.relative_to(release.folder)}")
     _say(
-        f"{storage.megabytes(sum(each.size for each in missing)):>12}  to fetch in {len(missing)} "
+        f"{megabytes(sum(each.size for each in missing)):>12}  to fetch in {len(missing)} "
         f"files; {len(wanted) - len(missing)} are in {release.folder}"
     )
     if not yes:  # nobody can be asked from several threads
         release.before_whole = refuse
-    if not dry_run and (failures := storage.fetch_all(release, missing)):
+    if not dry_run and (failures := release.fetch_all(missing)):
         raise CorpusError("\n".join([*map(str, failures), f"{len(failures)} files not fetched"]))
 
 
@@ -220,7 +220,7 @@ def clean(
     for name, folder in storage.caches(builder):
         if (fetched or name != "fetched") and (files := storage.own_files(builder, folder)):
             found[folder] = files
-            _say(f"{name}: {folder}, {storage.megabytes(storage.total_size(files))}")
+            _say(f"{name}: {folder}, {megabytes(total_size(files))}")
     if found and (yes or typer.confirm("Remove?")):
         failures = [line for each, files in found.items() for line in storage.remove(each, files)]
         if failures:
@@ -247,7 +247,7 @@ def export(
     done = export(find_corpus(corpus), configs or [], out, workers=workers, scheduler=scheduler)
     _say(
         f"{len(done.manifest.shards)} shards, {len(done.written)} written now, "
-        f"{storage.megabytes(sum(shard.bytes for shard in done.manifest.shards.values()))}"
+        f"{megabytes(sum(shard.bytes for shard in done.manifest.shards.values()))}"
     )
     if done.failures:
         raise CorpusError("\n".join([*done.failures, f"{len(done.failures)} jobs failed"]))
@@ -276,10 +276,10 @@ def push(
         builder, repository, configs or [], public=public, licence=licence, dry_run=dry_run
     )
     for path, size in done.changed.items() if dry_run else ():
-        _say(f"{storage.megabytes(size):>12}  {path}")
+        _say(f"{megabytes(size):>12}  {path}")
     for path in done.removed:
         _say(f"{'to be removed' if dry_run else 'removed':>12}  {path}")
-    sent = storage.megabytes(sum(done.changed.values()))
+    sent = megabytes(sum(done.changed.values()))
     _say(
         f"{sent:>12}  {'to send' if dry_run else 'sent'} in "
         f"{len(done.changed)} files; {len(done.manifest.shards)} shards in all, in the "

@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -135,3 +135,34 @@ def digest(path: Path, algorithm: str) -> str:
         while block := file.read(1 << 20):
             found.update(block)
     return found.hexdigest()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files in a folder and those below it; each of them may be a link to a folder."""
+    found, seen = [], set()
+    for top, folders, names in os.walk(folder, followlinks=True):
+        if (place := os.path.realpath(top)) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(place)
+        found += [Path(top) / name for name in names]
+    return sorted(found)
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files in a folder; 0 where there is none."""
+    return total_size(files_below(folder))
+
+
+def total_size(files: Iterable[Path]) -> int:
+    """Bytes of these files; a link that leads nowhere has none."""
+    size = 0
+    for path in files:
+        with suppress(OSError):
+            size += path.stat().st_size
+    return size
+
+
+def megabytes(size: int) -> str:
+    """A number of bytes, to be read."""
+    return f"{size / 1e6:,.1f} MB"

@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import fsspec
-from datasets.utils import tqdm
 from filelock import Timeout
 
 from builders.corpus.builder import CorpusBuilder
 from builders.corpus.registry import corpora
 from builders.errors import CorpusError
-from builders.files import home, locked, user_path
+from builders.files import files_below, folder_size, home, locked, megabytes, user_path
 from builders.release.archive import Archive
 from builders.release.local import Release
-from builders.release.zenodo import ZenodoRelease
 from builders.shards.excluded import read_excluded
 from builders.urls import repository_url
 
@@ -34,17 +31,17 @@ NOTED = re.compile(
 )
 
 
-def archives(builder: type[CorpusBuilder], release: Release, names: Sequence[str]) -> list[Archive]:
+def archives(corpus: type[CorpusBuilder], release: Release, names: Sequence[str]) -> list[Archive]:
     """The archives of a release that some configs need, or all but the waveforms; opens none.
 
     The lists of cells, and the directories of the zips, are read and thereby fetched.
     """
-    configs = {config.name: config for config in builder.BUILDER_CONFIGS}
-    builder.check_configs(names)
-    jobs = {path: job for job in builder.jobs(release) for path in job.paths}
+    configs = {config.name: config for config in corpus.BUILDER_CONFIGS}
+    corpus.check_configs(names)
+    jobs = {path: job for job in corpus.jobs(release) for path in job.paths}
     wanted = [job for path, job in jobs.items() if not path.startswith("waveforms/")]
     if names:
-        filesystem, root = fsspec.filesystem("corpus"), repository_url(builder.corpus)
+        filesystem, root = fsspec.filesystem("corpus"), repository_url(corpus.corpus)
         globs = [glob for name in names for each in configs[name].globs.values() for glob in each]
         paths = [path for glob in globs for path in filesystem.glob(root + glob)]
         wanted = [jobs[path.partition("/")[2]] for path in paths]
@@ -53,69 +50,24 @@ def archives(builder: type[CorpusBuilder], release: Release, names: Sequence[str
     return [found[path] for path in sorted(found)]
 
 
-def fetch_all(release: ZenodoRelease, wanted: list[Archive]) -> list[CorpusError]:
-    """Fetch archives, some at a time; one that fails does not keep the others from being fetched.
-
-    Returns
-    -------
-    list of CorpusError
-        What failed.
-    """
-    failures = []
-    with (
-        tqdm(total=sum(each.size for each in wanted), unit="B", unit_scale=True) as bar,
-        ThreadPoolExecutor(CONNECTIONS) as pool,
-    ):
-        release.remote.bar = bar
-        running = [pool.submit(each.fetch) for each in wanted if each.fetch]
-        for each in as_completed(running):
-            try:
-                each.result()
-            except CorpusError as error:
-                failures.append(error)
-    release.remote.bar = None
-    return failures
-
-
-def status(builder: type[CorpusBuilder]) -> Iterator[str]:
+def status(corpus: type[CorpusBuilder]) -> Iterator[str]:
     """What is on disk of a corpus, in lines; asks nobody."""
-    release = builder.release()
-    if isinstance(release, ZenodoRelease):
-        yield f"release: {release.folder}, fetched on demand from {release.source}"
-        members = {name: release.members_of(name) for name in release.remote.published}
-        known = release.known()
-        for name in release.remote.published:
-            path = release.folder / name
-            if path.is_file():
-                yield f"  {name}: here, {megabytes(path.stat().st_size)}"
-            elif members[name]:
-                here = [each for each in members[name] if each.path.is_file()]
-                missing = sum(each.size for each in members[name]) - sum(e.size for e in here)
-                size = sum(each.path.stat().st_size for each in here)
-                yield (
-                    f"  {name}: {len(here)} of {len(members[name])} archives here, "
-                    f"{megabytes(size)}; {megabytes(missing)} missing"
-                )
-            else:
-                size_of = f", {megabytes(known[name].size)}" if name in known else ""
-                yield f"  {name}: missing{size_of}"
-    else:
-        yield f"release: {release.folder}, yours, {megabytes(folder_size(release.folder))}"
-    for unit, why in read_excluded(builder.corpus).items():
+    yield from corpus.release().status()
+    for unit, why in read_excluded(corpus.corpus).items():
         yield f"left out: {unit}: {why}"
-    for name, folder in caches(builder):
+    for name, folder in caches(corpus):
         yield f"{name}: {folder}, {megabytes(folder_size(folder))}"
 
 
-def caches(builder: type[CorpusBuilder]) -> list[tuple[str, Path]]:
+def caches(corpus: type[CorpusBuilder]) -> list[tuple[str, Path]]:
     """The caches of a corpus that may be removed at any time."""
     return [
-        ("shards", home() / "shards" / builder.corpus),
-        ("fetched", home() / "releases" / builder.corpus),
+        ("shards", home() / "shards" / corpus.corpus),
+        ("fetched", home() / "releases" / corpus.corpus),
     ]
 
 
-def own_files(builder: type[CorpusBuilder], folder: Path) -> list[Path]:
+def own_files(corpus: type[CorpusBuilder], folder: Path) -> list[Path]:
     """The files in one of the `caches` that the catalogue has made.
 
     Of the fetched release, these are all that have the names of published files.
@@ -125,17 +77,18 @@ def own_files(builder: type[CorpusBuilder], folder: Path) -> list[Path]:
     CorpusError
         If the environment says that the folder, one in it, or one that it links to is the user's.
     """
-    shards, _ = (each for _, each in caches(builder))
+    shards, _ = (each for _, each in caches(corpus))
     if folder == shards:
         found = [
             path
-            for path in _files(folder)
+            for path in files_below(folder)
             if SHARD.fullmatch(path.name) or path.match("locks/*.lock") or path.match(HELD)
         ]
     else:
-        tops = [*builder.published]
+        tops = [*corpus.published]
         tops += [name.removesuffix(".zip") for name in tops if name.endswith(".zip")]
-        found = [path for path in _files(folder) if _is_fetched(path.relative_to(folder), tops)]
+        files = files_below(folder)
+        found = [path for path in files if _is_fetched(path.relative_to(folder), tops)]
     _check_not_yours(folder, {path.parent.resolve() for path in found})
     return found
 
@@ -158,37 +111,6 @@ def _is_fetched(path: Path, tops: Sequence[str]) -> bool:
     if path.name.startswith("."):
         return bool(NOTED.fullmatch(path.name))
     return path.parts[0] in tops and len(path.parts) <= 2
-
-
-def _files(folder: Path) -> list[Path]:
-    """All files in a folder and those below it; each of them may be a link to a folder."""
-    found, seen = [], set()
-    for top, folders, names in os.walk(folder, followlinks=True):
-        if (place := os.path.realpath(top)) in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add(place)
-        found += [Path(top) / name for name in names]
-    return sorted(found)
-
-
-def folder_size(folder: Path) -> int:
-    """Bytes of all files in a folder; 0 where there is none."""
-    return total_size(_files(folder))
-
-
-def total_size(files: Iterable[Path]) -> int:
-    """Bytes of these files; a link that leads nowhere has none."""
-    size = 0
-    for path in files:
-        with suppress(OSError):
-            size += path.stat().st_size
-    return size
-
-
-def megabytes(size: int) -> str:
-    """A number of bytes, to be read."""
-    return f"{size / 1e6:,.1f} MB"
 
 
 def remove(folder: Path, files: Iterable[Path]) -> list[str]:

@@ -21,7 +21,6 @@ from builders.export.manifest import Shard, sha256
 from builders.files import digest, home
 from builders.release.archive import Archive
 from builders.release.local import Release
-from builders.release.zenodo import ZenodoRelease
 from builders.shards.cache import ShardCache, etag_of
 from builders.shards.excluded import read_excluded
 from builders.shards.job import Job
@@ -56,7 +55,7 @@ class Task:
 def user_folder(corpus: type[CorpusBuilder]) -> str:
     """The folder of the user's copy of the release; empty where it is fetched."""
     release = corpus.release()
-    return "" if isinstance(release, ZenodoRelease) else str(release.folder)
+    return "" if release.is_fetched else str(release.folder)
 
 
 def read_jobs(corpus: str, release: str) -> dict[str, Job]:

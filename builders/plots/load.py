@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def draw(
-    builder: type[CorpusBuilder], figure: FigureName, config: str | None = None, note: str = ""
+    corpus: type[CorpusBuilder], figure: FigureName, config: str | None = None, note: str = ""
 ) -> Figure:
     """One of the figures of `builders.plots.figures`.
 
     Parameters
     ----------
-    builder : type
+    corpus : type
         The corpus.
     figure : str
         Name of the function in `builders.plots.figures`.
@@ -40,17 +40,17 @@ def draw(
         If there is no such config, or it has not what the figure shows.
     """
     if figure == "record":
-        records = _load_records(builder, config, some_split=True)
+        records = _load_records(corpus, config, some_split=True)
         row = figures.typical_record(records)
-        stimulus = _load_stimulus(builder, records.select_columns(["stim_id", "session"])[row])
-        return figures.record(records, stimulus, row, frequencies=builder.frequencies, note=note)
+        stimulus = _load_stimulus(corpus, records.select_columns(["stim_id", "session"])[row])
+        return figures.record(records, stimulus, row, frequencies=corpus.frequencies, note=note)
     if figure == "coverage":
         columns = ["stim_id", "subset", "cell_id", "site", "session"]
-        return figures.coverage(_load_records(builder, config, columns=columns), note=note)
+        return figures.coverage(_load_records(corpus, config, columns=columns), note=note)
     if figure == "sessions":
-        return figures.sessions(_load_presented(builder, config), note=note)
+        return figures.sessions(_load_presented(corpus, config), note=note)
     of_cells = figures.depth if figure == "depth" else figures.cells
-    return of_cells(_load(builder, config or "cells"), note=note)
+    return of_cells(_load(corpus, config or "cells"), note=note)
 
 
 def _load(corpus: type[CorpusBuilder], config: str, **options: Any) -> Any:

@@ -7,11 +7,13 @@ make of that when they unpack it is found as well; see `Release`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 from builders.errors import CorpusError
+from builders.files import folder_size, megabytes
 from builders.release.archive import Archive, ambiguous, differ, stat_key
 from builders.release.folders import (
     ARCHIVE,
@@ -54,10 +56,33 @@ class Release:
         Where the release is published, for the error messages.
     """
 
+    #: Whether it is fetched as it is read; otherwise the folder is the user's own.
+    is_fetched: ClassVar[bool] = False
+    #: Told, with a sentence, before a whole zip is fetched since parts of it cannot be; may raise.
+    before_whole: Callable[[str], object]
+
     def __init__(self, corpus: str, folder: Path, source: str) -> None:
         self.corpus = corpus
         self.folder = folder.absolute()
         self.source = source
+
+    def damaged(self) -> Iterator[Path]:
+        """Files that have been fetched and are not as published; reads all that is here."""
+        yield from ()
+
+    def fetch_all(self, wanted: Sequence[Archive]) -> list[CorpusError]:
+        """Fetch archives ahead of their use, some at a time.
+
+        Returns
+        -------
+        list of CorpusError
+            What failed; it keeps no other archive from being fetched.
+        """
+        return []
+
+    def status(self) -> Iterator[str]:
+        """What of it is on disk, in lines; asks nobody."""
+        yield f"release: {self.folder}, yours, {megabytes(folder_size(self.folder))}"
 
     def stamp(self) -> object:
         """Changes when files at the top of the release do, or names in the places below it."""

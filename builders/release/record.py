@@ -55,10 +55,6 @@ class ZenodoRecord:
     published : mapping of str to str
         The files, and their md5 where it is known beforehand: the API must agree.
 
-    Attributes
-    ----------
-    bar : tqdm or None
-        One progress bar for all that is fetched; without it, each fetch has its own.
     """
 
     def __init__(
@@ -69,8 +65,17 @@ class ZenodoRecord:
         self.source = source
         self.folder = folder
         self.published = published
-        self.bar: tqdm | None = None
+        self._bar: tqdm | None = None
         self._note = folder / f".record-{number}.json"
+
+    @contextmanager
+    def one_bar(self, total: int) -> Iterator[None]:
+        """One progress bar for all that is fetched meanwhile, `total` bytes; not one for each."""
+        with tqdm(total=total, unit="B", unit_scale=True) as self._bar:
+            try:
+                yield
+            finally:
+                self._bar = None
 
     @property
     def where(self) -> str:
@@ -165,7 +170,7 @@ class ZenodoRecord:
         size = self.file(name).size
         label = part.name.strip(".").removesuffix(".part")
         with ExitStack() as stack:
-            bar = self.bar or stack.enter_context(
+            bar = self._bar or stack.enter_context(
                 tqdm(
                     desc=f"Fetching {label}",
                     total=stop - start,

@@ -10,13 +10,14 @@ from __future__ import annotations
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from builders.errors import CorpusError, CorpusWarning
-from builders.files import FINGERPRINT, digest, home, replace_file, settle
+from builders.files import FINGERPRINT, digest, home, megabytes, replace_file, settle
 from builders.release.archive import Archive
 from builders.release.download import NoRanges, forget
 from builders.release.local import Release, archives_in_zip
@@ -25,6 +26,8 @@ from builders.release.zips import Damaged, Index, MissingPart, extract, member_k
 
 # Where the directory of a zip is looked for at first: that of 500 archives has 64 KiB.
 TAIL = 1 << 16
+#: Archives that are fetched at once.
+CONNECTIONS = 4
 
 
 def warn(text: str) -> None:
@@ -51,15 +54,34 @@ class ZenodoRelease(Release):
     ----------
     remote : ZenodoRecord
         The record that it is fetched from.
-    before_whole : callable
-        Told, with a sentence, that a whole zip is about to be fetched since parts of it cannot be.
-        It may raise.
     """
+
+    is_fetched = True
 
     def __init__(self, corpus: str, source: str, record: int, published: Mapping[str, str]) -> None:
         super().__init__(corpus, home() / "releases" / corpus, source)
         self.remote = ZenodoRecord(record, corpus, source, self.folder, published)
-        self.before_whole: Callable[[str], object] = warn
+        self.before_whole = warn
+
+    def status(self) -> Iterator[str]:
+        yield f"release: {self.folder}, fetched on demand from {self.source}"
+        members = {name: self.members_of(name) for name in self.remote.published}
+        known = self.known()
+        for name in self.remote.published:
+            path = self.folder / name
+            if path.is_file():
+                yield f"  {name}: here, {megabytes(path.stat().st_size)}"
+            elif members[name]:
+                here = [each for each in members[name] if each.path.is_file()]
+                missing = sum(each.size for each in members[name]) - sum(e.size for e in here)
+                size = sum(each.path.stat().st_size for each in here)
+                yield (
+                    f"  {name}: {len(here)} of {len(members[name])} archives here, "
+                    f"{megabytes(size)}; {megabytes(missing)} missing"
+                )
+            else:
+                size_of = f", {megabytes(known[name].size)}" if name in known else ""
+                yield f"  {name}: missing{size_of}"
 
     def stamp(self) -> object:
         return self.remote.number
@@ -112,6 +134,20 @@ class ZenodoRelease(Release):
         """The files in a zip; none before its directory has been fetched."""
         index = self._known_index(outer)
         return self._archives(outer, index, "") if index else []
+
+    def fetch_all(self, wanted: Sequence[Archive]) -> list[CorpusError]:
+        failures = []
+        with (
+            self.remote.one_bar(sum(each.size for each in wanted)),
+            ThreadPoolExecutor(CONNECTIONS) as pool,
+        ):
+            running = [pool.submit(each.fetch) for each in wanted if each.fetch]
+            for each in as_completed(running):
+                try:
+                    each.result()
+                except CorpusError as error:
+                    failures.append(error)
+        return failures
 
     def damaged(self) -> Iterator[Path]:
         """What lies here and is not what was published, every byte of it read."""

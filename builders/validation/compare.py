@@ -32,13 +32,13 @@ ARRAYS = {"response": "trial", "spectrogram": "band"}
 
 
 def compare_release(
-    builder: type[CorpusBuilder], release: Release, records: int, seed: int
+    corpus: type[CorpusBuilder], release: Release, records: int, seed: int
 ) -> Comparison:
     """Read all archives with the reference, and compare with what `load_dataset` gives.
 
     Parameters
     ----------
-    builder : type of CorpusBuilder
+    corpus : type of CorpusBuilder
         The corpus, whose release is `release`.
     release : Release
         What the reference reads.
@@ -49,14 +49,14 @@ def compare_release(
         Which records; the same seed picks the same.
     """
     try:
-        sources = list(builder.reference(release))
-        root = repository_url(builder.corpus)
+        sources = list(corpus.reference(release))
+        root = repository_url(corpus.corpus)
         inside = [path.partition("/")[2] for path in fsspec.filesystem("corpus").find(root)]
     except Exception as error:  # as in `compare_shards`
         return Comparison(
             differences=[Difference("all shards", str(release.folder), message_of(error))]
         )
-    result = compare(builder.corpus, sources, records, seed)
+    result = compare(corpus.corpus, sources, records, seed)
     if result.passes == len(sources):
         for path in inside:
             compared = any(fnmatchcase(path, each) for each in result.shards)

@@ -183,7 +183,7 @@ def fifty(server: ZenodoServer, tmp_path: Path) -> list[Archive]:
 def test_an_area_stays_below_the_limit_that_is_stated(server: ZenodoServer, tmp_path: Path) -> None:
     server.limit, server.window = 20, 2.0
     archives = fifty(server, tmp_path)
-    assert storage.fetch_all(release(), archives) == []
+    assert release().fetch_all(archives) == []
     assert [each.path.read_text() for each in archives] == [each.name[:-4] for each in archives]
     assert len(server.log) == 52
     assert 429 not in {each.status for each in server.log}
@@ -197,14 +197,14 @@ def test_an_area_stays_below_the_limit_that_is_not_stated(
     monkeypatch.setattr(pace, "MINUTE", 1.0)
     server.limit, server.window, server.states_limit = 30, 1.0, False
     began = time.monotonic()
-    assert storage.fetch_all(release(), fifty(server, tmp_path)) == []
+    assert release().fetch_all(fifty(server, tmp_path)) == []
     assert time.monotonic() - began > 2
     assert 429 not in {each.status for each in server.log}
 
 
 def test_an_area_of_the_real_limit_does_not_wait(server: ZenodoServer, tmp_path: Path) -> None:
     began = time.monotonic()
-    assert storage.fetch_all(release(), fifty(server, tmp_path)) == []
+    assert release().fetch_all(fifty(server, tmp_path)) == []
     assert time.monotonic() - began < 30
     assert 429 not in {each.status for each in server.log}
 
@@ -222,7 +222,7 @@ def test_the_bar_says_what_is_waited_for(server: ZenodoServer) -> None:
     release().files()
     server.fail(CELLS, Fault(status=429, retry_after=1))
     of_record = release()
-    of_record.remote.bar = Bar()
+    of_record.remote._bar = Bar()
     of_record.file(CELLS)
     assert said == ["waiting 1 s for the server", ""]
 
