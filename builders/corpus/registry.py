@@ -11,10 +11,14 @@ from typing import Any
 
 import builders
 from builders.corpus.builder import CorpusBuilder
-from builders.errors import unknown
+from builders.errors import CorpusError, unknown
 
 #: What decides on a shard's content, besides the top of its corpus' folder.
 WRITERS = ("nems/*.py", "shards/*.py", "schema.py", "texts.py", "threads.py")
+
+
+#: Class attributes that every corpus has.
+REQUIRED = ("corpus", "source", "record", "published", "card")
 
 
 @cache
@@ -28,8 +32,27 @@ def find_corpus(name: str) -> type[CorpusBuilder]:
     known = corpora()
     if name not in known:
         raise unknown("corpus", name, known)
-    corpus: type[CorpusBuilder] = known[name].load()
+    return _load(name)
+
+
+@cache
+def _load(name: str) -> type[CorpusBuilder]:
+    """The class of a corpus; a `CorpusError` names what it does not implement."""
+    corpus: type[CorpusBuilder] = corpora()[name].load()
+    methods = [each for each in dir(corpus) if _is_abstract(corpus, each)]
+    lacking = methods + [each for each in REQUIRED if not hasattr(corpus, each)]
+    if lacking:
+        raise CorpusError(
+            f"the corpus {name} is not complete",
+            where=inspect.getfile(corpus),
+            why=f"{corpus.__name__} lacks {', '.join(lacking)}",
+            fix="see builders.corpus.builder.CorpusBuilder",
+        )
     return corpus
+
+
+def _is_abstract(corpus: type[CorpusBuilder], name: str) -> bool:
+    return bool(getattr(inspect.getattr_static(corpus, name), "__isabstractmethod__", False))
 
 
 def code_key(corpus: type[CorpusBuilder]) -> str:

@@ -12,6 +12,7 @@ from builders.corpus.builder import CorpusBuilder
 from builders.corpus.configs import matches
 from builders.corpus.registry import code_key
 from builders.export.manifest import MANIFEST, Manifest, sha256
+from builders.internals import features_for_card
 from builders.repository.card import (
     CITATION,
     HERE,
@@ -134,7 +135,7 @@ def _info(held: _Held, manifest: Manifest, features: Mapping[str, Features]) -> 
     return {
         "config_name": held.config.name,
         "description": f"of an export with the checksum {sha256(checksums.encode())[:16]}",
-        "features": features[paths[0]]._to_yaml_list(),
+        "features": features_for_card(features[paths[0]]),
         "splits": splits,
         "download_size": sum(manifest.shards[path].bytes for path in paths),
         "dataset_size": sum(split["num_bytes"] for split in splits),

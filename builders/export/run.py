@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,101 @@ def export(
         holds other files and no manifest, or lies in a package. What goes wrong with single
         archives is in the result.
     """
+    run = _plan(corpus, configs, out)
+    run.retract()
+    run.write(workers, scheduler)
+    run.settle()
+    return run.publish(metadata or {})
+
+
+@dataclass
+class _Run:
+    """An export under way. Whenever it is killed, the manifest says nothing that is not so.
+
+    Attributes
+    ----------
+    jobs : dict of str to Job
+        All jobs of the corpus, by the path of each of their shards.
+    sizes : dict of str to int
+        The files that lie in the folder, in bytes.
+    manifest : Manifest
+        What lies there, and what is to lie there of other files.
+    tasks : dict of str to Task
+        What is to be written, by the names of the jobs.
+    failures : dict of str to str
+        By the names of jobs, or by paths.
+    written : list of str
+        The shards that have been written.
+    """
+
+    corpus: type[CorpusBuilder]
+    folder: Folder
+    jobs: dict[str, Job]
+    sizes: dict[str, int]
+    manifest: Manifest
+    tasks: dict[str, Task]
+    failures: dict[str, str]
+    written: list[str] = field(default_factory=list)
+
+    @property
+    def _stale(self) -> set[str]:
+        """The shards that are to be written anew."""
+        return {path for task in self.tasks.values() for path in task.sizes}
+
+    def retract(self) -> None:
+        """Take what is about to change out of the manifest, and remove what is no more."""
+        gone = {path for path in self.manifest.shards if path not in self.jobs}
+        if stale := gone | self._stale:
+            kept = {path: each for path, each in self.manifest.shards.items() if path not in stale}
+            self._put(MANIFEST, replace(self.manifest, files={}, shards=kept).to_json())
+        for path in gone:
+            self.folder.remove(path)
+
+    def write(self, workers: int, scheduler: str | None) -> None:
+        """Build and write the shards."""
+        outcomes = run_tasks(write_job, self.tasks, workers, scheduler)
+        for name, outcome in tqdm(outcomes, desc="Exporting", total=len(self.tasks), unit=" jobs"):
+            if isinstance(outcome, Exception):
+                self.failures[name] = str(outcome) or type(outcome).__name__
+            else:
+                self.manifest.shards |= outcome[0]
+                self.written += outcome[1]
+
+    def settle(self) -> None:
+        """Keep in the manifest what is there."""
+        self.sizes = self.folder.sizes()
+        kept = {}
+        for path, shard in self.manifest.shards.items():
+            if path in self.jobs and self.sizes.get(path) == shard.bytes:
+                kept[path] = shard
+            elif path in self._stale:
+                why = "it was written, and is not there: do all workers see the same place?"
+                self.failures[path] = why
+        self.manifest.shards = kept
+
+    def publish(self, metadata: Mapping[str, Any]) -> Export:
+        """Write the card, what it links to and the manifest; remove what a kill left behind."""
+        features = {path: job.features for path, job in self.jobs.items()}
+        card = exported_card(self.corpus, self.manifest, features, metadata)
+        others = {CARD: card, **linked_files(self.corpus)}
+        self.manifest.files = {path: file_of(content) for path, content in others.items()}
+        known = {*self.jobs, *others, MANIFEST}
+        for path in [path for path in self.sizes if _is_litter(path, known)]:
+            self.folder.remove(path)
+        for path, content in [*others.items(), (MANIFEST, self.manifest.to_json())]:
+            self._put(path, content)
+        messages = [f"{name}: {message}" for name, message in sorted(self.failures.items())]
+        return Export(self.manifest, sorted(self.written), messages)
+
+    def _put(self, path: str, content: bytes) -> None:
+        """Write a file unless it has this content."""
+        with self.folder.reached():
+            if self.sizes.get(path) != len(content) or self.folder.read(path) != content:
+                self.folder.write(path, content)
+
+
+def _plan(corpus: type[CorpusBuilder], configs: Sequence[str], out: str) -> _Run:
+    """What is to be written where; opens no archive, and writes nothing."""
     folder, release = Folder(out), user_folder(corpus)
     _check_outside(folder)
     jobs = read_jobs(corpus.corpus, release)
@@ -104,43 +199,7 @@ def export(
     sizes = folder.sizes()
     manifest = _manifest(corpus, folder, sizes, asked)
     tasks, failures = _tasks(corpus, release, jobs, wanted, folder, sizes, manifest)
-
-    gone = {path for path in manifest.shards if path not in jobs}
-    stale = gone.union(*(task.sizes for task in tasks.values()))
-    if stale:
-        # Whenever this is killed, the manifest says nothing that is not so.
-        rest = {path: shard for path, shard in manifest.shards.items() if path not in stale}
-        _put(folder, sizes, MANIFEST, replace(manifest, files={}, shards=rest).to_json())
-    for path in gone:
-        folder.remove(path)
-    written: list[str] = []
-    outcomes = run_tasks(write_job, tasks, workers, scheduler)
-    for name, outcome in tqdm(outcomes, desc="Exporting", total=len(tasks), unit=" jobs"):
-        if isinstance(outcome, Exception):
-            failures[name] = str(outcome) or type(outcome).__name__
-        else:
-            manifest.shards |= outcome[0]
-            written += outcome[1]
-
-    sizes = folder.sizes()
-    for path, shard in manifest.shards.items():
-        if path in stale - gone and sizes.get(path) != shard.bytes:
-            failures[path] = "it was written, and is not there: do all workers see the same place?"
-    manifest.shards = {
-        path: shard
-        for path, shard in manifest.shards.items()
-        if path in jobs and sizes.get(path) == shard.bytes
-    }
-    features = {path: job.features for path, job in jobs.items()}
-    card = exported_card(corpus, manifest, features, metadata or {})
-    others = {CARD: card, **linked_files(corpus)}
-    manifest.files = {path: file_of(content) for path, content in others.items()}
-    for path in [path for path in sizes if _is_litter(path, {*jobs, *others, MANIFEST})]:
-        folder.remove(path)
-    for path, content in [*others.items(), (MANIFEST, manifest.to_json())]:
-        _put(folder, sizes, path, content)
-    messages = [f"{name}: {message}" for name, message in sorted(failures.items())]
-    return Export(manifest, sorted(written), messages)
+    return _Run(corpus, folder, jobs, sizes, manifest, tasks, failures)
 
 
 def _check_outside(folder: Folder) -> None:
@@ -253,10 +312,3 @@ def _is_litter(path: str, files: set[str]) -> bool:
     parent, slash, name = path.rpartition("/")
     match = _LITTER.fullmatch(name)
     return match is not None and f"{parent}{slash}{match[1]}" in files
-
-
-def _put(folder: Folder, sizes: Mapping[str, int], path: str, content: bytes) -> None:
-    """Write a file unless it has this content."""
-    with folder.reached():
-        if sizes.get(path) != len(content) or folder.read(path) != content:
-            folder.write(path, content)

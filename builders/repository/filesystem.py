@@ -181,20 +181,22 @@ class CorpusFileSystem(AbstractFileSystem):
             )
 
     def _explain(self, pattern: str) -> None:
-        """Raise for the first part of a path or a glob that names nothing."""
+        """Raise at the first level of a path or a glob that nothing matches, and say what is there.
+
+        A glob that could match at any level (``**``) is not explained.
+        """
         corpus, _, inside = split_path(pattern)
-        parts = inside.split("/") if inside else []
         repository = _repository(corpus)
         files = [file.split("/") for file in [CARD, *repository.jobs]]
-        for depth, part in enumerate(parts):
-            valid = {file[depth] for file in files if len(file) > depth} or {"nothing below it"}
-            files = [file for file in files if fnmatchcase("".join(file[depth : depth + 1]), part)]
-            if not files or part == "**":
-                break
-        else:
-            return
-        if part != "**":
-            raise unknown(f"name in corpus://{pattern}:", part, valid, where=repository.where)
+        for level, part in enumerate(inside.split("/") if inside else []):
+            if part == "**":
+                return
+            below = [file for file in files if len(file) > level]
+            files = [file for file in below if fnmatchcase(file[level], part)]
+            if not files:
+                valid = {file[level] for file in below} or {"nothing below it"}
+                where = repository.where
+                raise unknown(f"name in corpus://{pattern}:", part, valid, where=where)
 
 
 _OPEN: weakref.WeakSet[BinaryIO] = weakref.WeakSet()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from builders.release.local import Release
 from builders.repository.card import local_card
 from builders.schema import CELL_ID, RECORDS, STIMULI, parse_cell_id
 from builders.urls import repository_url
+from tests.conftest import run_python
 
 Key = tuple[str, str | None]
 
@@ -168,3 +170,37 @@ def test_the_card_declares_what_the_builder_declares(name: str) -> None:
     assert [config["config_name"] for config in header["configs"]] == list(corpus.builder_configs)
     defaults = [each["config_name"] for each in header["configs"] if each.get("default")]
     assert defaults == [corpus.DEFAULT_CONFIG_NAME]
+
+
+INCOMPLETE = """
+from builders.corpus.builder import CorpusBuilder
+
+class Incomplete(CorpusBuilder):
+    corpus, source, record, published = "incomplete", "", 1, {}
+
+    @classmethod
+    def jobs(cls, release):
+        return []
+"""
+
+
+def test_a_corpus_that_is_not_complete_is_refused_by_name(tmp_path: Path) -> None:
+    installed = tmp_path / "incomplete-1.dist-info"
+    installed.mkdir()
+    (tmp_path / "incomplete.py").write_text(INCOMPLETE)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: incomplete\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(
+        "[builders.corpora]\nincomplete = incomplete:Incomplete\n"
+    )
+    code = """
+    from builders.corpus.registry import corpora, find_corpus
+    from builders.errors import CorpusError
+    try:
+        find_corpus("incomplete")
+    except CorpusError as error:
+        print(error)
+    """
+    paths = [str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    said = run_python(code, PYTHONPATH=os.pathsep.join(filter(None, paths)))
+    assert "the corpus incomplete is not complete" in said
+    assert "Incomplete lacks describe, facts, reference, synthesize, card" in said
