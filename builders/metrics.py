@@ -38,10 +38,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from builders.conventions import BIN_SECONDS
 from builders.errors import CorpusError
 from builders.ragged import depth, flatten_matrices, is_list, pad_trials
 from builders.rows import arrow_batches
-from builders.schema import BIN_SECONDS
 
 Floats = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""The features of records, cells and stimuli, and their columns as Arrow arrays.
+"""The features of records, cells and stimuli.
 
 Ragged arrays are nested lists with the long axis inside: one inner list per trial, or per
 frequency band. (`Array2D` silently scrambles a transposed array, and a short axis innermost is
@@ -7,27 +7,7 @@ frequency band. (`Array2D` silently scrambles a transposed array, and a short ax
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 from datasets import List, Value
-
-#: The subsets, estimation and validation; also the names of the splits.
-SUBSETS = ("est", "val")
-
-
-def subset_of(stim: str) -> str:
-    """The laboratory's convention: validation sounds are ``STIM_00...``, all others estimation."""
-    return "val" if stim.startswith("STIM_00") else "est"
-
-
-def of_subset(stimuli: list[str], subset: str) -> list[str]:
-    """The stimuli that belong to a subset, in the same order."""
-    return [stim for stim in stimuli if subset_of(stim) == subset]
-
-
-#: Width of the bins of every response and spectrogram.
-BIN_SECONDS = 0.01
 
 #: The columns that say which cell a row belongs to; parsed from the cell id by `parse_cell_id`.
 CELL_ID = {
@@ -63,32 +43,3 @@ STIMULI = {
     "dt_ms": Value("float64"),
     "n_trials": Value("int32"),
 }
-
-_CELL_ID = re.compile(
-    r"(?P<session>(?P<animal>[A-Za-z]+)[^-]*)(-(?P<probe>[A-Z]))?"
-    r"-(?P<electrode>\d{1,9})-(?P<unit>\d{1,9})"
-)
-
-
-def parse_cell_id(cell_id: str) -> dict[str, Any]:
-    """The parts of ``<session>[-<probe>]-<electrode>-<unit>``.
-
-    Returns
-    -------
-    dict
-        ``session``, ``animal``, ``probe`` (None where the id has none), and ``electrode`` and
-        ``unit`` (None where the id does not have this form).
-
-    Examples
-    --------
-    >>> parse_cell_id("SLJ032a-B-154-1")["probe"], parse_cell_id("CLT027c-007-2")["electrode"]
-    ('B', 7)
-    """
-    match = _CELL_ID.fullmatch(cell_id)
-    if match is None:
-        session = cell_id.partition("-")[0]
-        animal = (re.match("[A-Za-z]*", session) or [""])[0]
-        rest = dict.fromkeys(("probe", "electrode", "unit"))
-        return {"session": session, "animal": animal, **rest}
-    parts: dict[str, Any] = match.groupdict()
-    return {**parts, "electrode": int(parts["electrode"]), "unit": int(parts["unit"])}

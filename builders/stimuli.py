@@ -18,6 +18,7 @@ import soundfile
 from datasets import Dataset, DatasetDict, Features, IterableDataset, concatenate_datasets
 from numpy.typing import ArrayLike, NDArray
 
+from builders.conventions import SAMPLING_RATE
 from builders.errors import CorpusError
 from builders.internals import format_of_stream, rows_of
 from builders.rows import require_columns
@@ -252,7 +253,7 @@ def align_waveform(
     audio: ArrayLike,
     onset_ms: float,
     n_bins: int,
-    sampling_rate: int = 44100,
+    sampling_rate: int = SAMPLING_RATE,
     dt_ms: float = 10,
 ) -> NDArray[np.float32]:
     """Place a sound in its stimulus window, so that a bin is a whole number of samples.

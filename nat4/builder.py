@@ -15,10 +15,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from builders.conventions import STIMULUS, SUBSETS
 from builders.corpus.builder import CorpusBuilder, Scale
 from builders.corpus.configs import CorpusConfig, record_globs
 from builders.release.local import Release
-from builders.schema import SUBSETS
 from builders.shards.job import Job
 from builders.shards.notes import Note
 from builders.shards.waveforms import Sounds, waveform_jobs
@@ -48,7 +48,7 @@ def _sounds(areas: list[Area]) -> Sounds:
     """The stimuli by their sounds' names, which differ in letter case, and their onsets."""
     found: dict[str, tuple[str, float]] = {}
     for area in areas:
-        signal = area.signal("stim")
+        signal = area.signal(STIMULUS)
         silences = dict(zip(*signal.epochs.bounds("PreStimSilence"), strict=True))
         for stim in signal.stimuli():
             start = float(signal.epochs.bounds(stim)[0][0])

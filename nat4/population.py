@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Value
 
+from builders.conventions import RESPONSE, STIMULUS, parse_cell_id, subset_of
 from builders.errors import spoiling
 from builders.nems.archive import recording_error
 from builders.nems.binning import Trials
@@ -19,7 +20,7 @@ from builders.nems.sessions import read_session
 from builders.nems.signal import Signal
 from builders.release.archive import Archive
 from builders.release.local import Release
-from builders.schema import CELL_ID, parse_cell_id, subset_of
+from builders.schema import CELL_ID
 from builders.shards.cells import CellList, id_columns, read_table, read_texts
 from builders.shards.excluded import read_excluded
 from builders.shards.notes import Note
@@ -32,7 +33,7 @@ RESERVED = {*CELL_ID, "auditory", "has_val", "val_match"}
 
 
 #: The signals of the population recordings that are worth to be kept, without their data.
-KEPT = ("resp", "stim")
+KEPT = (RESPONSE, STIMULUS)
 #: These, and the keys of what was read.
 _KNOWN: dict[Archive, tuple[list[str], dict[str, Signal]]] = {}
 
@@ -87,7 +88,7 @@ class Area:
 
         Reads the population's ids.
         """
-        cells = self.signal("resp").channels
+        cells = self.signal(RESPONSE).channels
         how = [way for _, way in match_cells(cells, self.listed["cellid"].to_pylist()).values()]
         notes = list(dict.fromkeys([*self.known.notes, *self.every.notes]))
         if n := how.count("number"):
@@ -120,7 +121,7 @@ class Area:
 
     def responses(self, site: str, *, data: bool = True) -> list[Signal]:
         """The spike times of one site's recordings, or what is known of them without data."""
-        return read_session(self.site_archives(), site, self.sites, "resp", data=data)
+        return read_session(self.site_archives(), site, self.sites, RESPONSE, data=data)
 
     def ids(self) -> list[str]:
         """The cells of the population, in its order.
@@ -130,7 +131,7 @@ class Area:
         CorpusError
             If the population does not name its cells, or one of them twice.
         """
-        response = self.signal("resp")
+        response = self.signal(RESPONSE)
         member = response.member.rpartition(".")[0] + ".json"
         if not response.channels:
             raise recording_error(

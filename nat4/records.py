@@ -14,13 +14,12 @@ from datasets import Features, Value
 from numpy.typing import NDArray
 
 from builders import schema
+from builders.conventions import RESPONSE, STIM, SUBSETS, of_subset
 from builders.errors import CorpusError
 from builders.nems.archive import recording_error
-from builders.nems.epochs import STIM
 from builders.nems.sessions import candidates, no_archive
 from builders.nems.signal import Signal
 from builders.release.archive import Archive
-from builders.schema import SUBSETS, of_subset
 from builders.shards.excluded import of_session
 from builders.shards.job import Job
 from builders.shards.jobs import left_out
@@ -40,7 +39,7 @@ def est_job(area: Area) -> Job:
     excluded = area.excluded
 
     def tables(notes: Notes) -> dict[str, Iterator[pa.Table]]:
-        response = area.signal("resp", data=True)
+        response = area.signal(RESPONSE, data=True)
         if bin_width(response) != 1:
             raise recording_error(
                 response.archive, response.member, f"fs is {response.fs:g}, expected 100"

@@ -12,12 +12,12 @@ from datasets import Features
 from numpy.typing import NDArray
 
 from builders import schema
+from builders.conventions import STIMULUS, SUBSETS, of_subset, subset_of
 from builders.errors import CorpusError
 from builders.nems.archive import recording_error
 from builders.nems.binning import Trials
 from builders.nems.signal import Signal
 from builders.release.archive import Archive
-from builders.schema import SUBSETS, of_subset, subset_of
 from builders.shards.arrow import matrices, table
 from builders.shards.job import Job
 from builders.shards.jobs import left_out
@@ -41,7 +41,7 @@ def stimuli_job(areas: list[Area]) -> Job:
         rows: dict[str, tuple[Area, pa.Table]] = {}
         differing: list[tuple[Area, str, int]] = []
         for area in areas:
-            stimulus = area.signal("stim", data=True)
+            stimulus = area.signal(STIMULUS, data=True)
             wanted = sorted(set(stimulus.stimuli()).difference(rows))
             for stim in wanted:
                 if stim in excluded:

@@ -32,11 +32,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pad, poisson_nll_loss, relu, softplus
 
+from builders.conventions import SUBSETS
 from builders.errors import CorpusError
 from builders.metrics import correlation, normalized_correlation
 from builders.population import Population, coverage
 from builders.preprocess import BandScaler
-from builders.schema import SUBSETS
 from builders.stimuli import with_stimuli
 from builders.training import collate
 

@@ -18,7 +18,18 @@ ORDER = (
     *("release", "nems", "shards", "corpus", "repository"),
     *("export", "validation", "plots", "synthetic"),
 )
-SMALL = ("errors", "files", "internals", "ragged", "rows", "schema", "texts", "threads", "urls")
+SMALL = (
+    "conventions",
+    "errors",
+    "files",
+    "internals",
+    "ragged",
+    "rows",
+    "schema",
+    "texts",
+    "threads",
+    "urls",
+)
 FOR_USERS = ("coverage", "metrics", "population", "preprocess", "stimuli", "training")
 
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, ClassVar
 from datasets import Features
 
 from builders import schema
+from builders.conventions import SUBSETS
 from builders.corpus.builder import CorpusBuilder, Scale
 from builders.corpus.configs import CorpusConfig, merge_globs, record_globs
 from builders.files import FINGERPRINT, digest
 from builders.release.local import Release
-from builders.schema import SUBSETS
 from builders.shards.cells import WHERE
 from builders.shards.job import Job
 from builders.shards.jobs import UNLABELED, SessionJobs, cells_job, places

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from datasets.packaged_modules.parquet.parquet import ParquetConfig
 
-from builders.schema import SUBSETS
+from builders.conventions import SUBSETS
 
 Globs = dict[str, tuple[str, ...]]
 

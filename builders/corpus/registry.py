@@ -14,7 +14,7 @@ from builders.corpus.builder import CorpusBuilder
 from builders.errors import CorpusError, unknown
 
 #: What decides on a shard's content, besides the top of its corpus' folder.
-WRITERS = ("nems/*.py", "shards/*.py", "schema.py", "texts.py", "threads.py")
+WRITERS = ("nems/*.py", "shards/*.py", "conventions.py", "schema.py", "texts.py", "threads.py")
 
 
 #: Class attributes that every corpus has.

@@ -12,12 +12,11 @@ import math
 
 import numpy as np
 
+from builders.conventions import STIM
 from builders.nems.binning import Floats, Trials, find_trials
 from builders.texts import is_text, number
 
 COLUMNS = ("name", "start", "end")
-#: How the names of stimuli begin.
-STIM = "STIM_"
 
 csv.field_size_limit(1 << 20)
 

@@ -13,14 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from builders.conventions import RESPONSE
 from builders.errors import CorpusError
 from builders.files import home, replace_file
 from builders.nems.recording import read_signals
 from builders.nems.signal import Signal
 from builders.release.archive import Archive
-
-#: The signal whose channels are cells.
-RESPONSE = "resp"
 
 
 @dataclass(frozen=True)

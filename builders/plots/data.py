@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from builders.conventions import BIN_SECONDS
 from builders.errors import CorpusError
 from builders.ragged import pad_trials, shapes
 from builders.rows import Data, column_names, read_table
-from builders.schema import BIN_SECONDS
 
 NOT_STATED = "not stated"
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from builders.conventions import BIN_SECONDS, NARROW_MS, SUBSETS
 from builders.errors import CorpusError
 from builders.plots.data import (
     NOT_STATED,
@@ -30,7 +31,6 @@ from builders.plots.data import (
 )
 from builders.ragged import shapes
 from builders.rows import Data, column_names, read_table
-from builders.schema import BIN_SECONDS, SUBSETS
 
 try:
     from matplotlib.axes import Axes
@@ -47,10 +47,6 @@ except ImportError as error:
 SUFFIXES = (".png", ".svg", ".pdf")
 DOTS_PER_INCH = 150
 WIDTH_INCHES = 8.0
-
-#: Spike width in ms that parts narrow-spiking cells from regular ones: in the cell list of Wingert
-#: et al., Nat Neurosci 2026, ``narrow`` is true below it and false above.
-NARROW_MS = 0.35
 
 # The colour-blind safe palette of Okabe & Ito (2008), "Color Universal Design".
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"

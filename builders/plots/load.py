@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, load_dataset
 
+from builders.conventions import BIN_SECONDS
 from builders.corpus.builder import CorpusBuilder, FigureName
 from builders.corpus.configs import Globs
 from builders.corpus.registry import card_path
 from builders.errors import CorpusError, unknown
 from builders.plots import figures
-from builders.schema import BIN_SECONDS
 from builders.urls import repository_url
 
 if TYPE_CHECKING:

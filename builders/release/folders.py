@@ -14,14 +14,13 @@ from functools import cache, lru_cache
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
+from builders.conventions import HASHED
 from builders.errors import CorpusError
 from builders.release.zips import LITTER
 
 #: How an archive's name ends in the release. On disk it may end in ``.tar.gz`` as well.
 ARCHIVE = ".tgz"
 SOUND = ".wav"
-#: A name as published archives have it, ``CLT027c_<40 hex>``: it is known among other files.
-HASHED = re.compile(r".+_[0-9a-f]{8,}(?: ?\(\d+\))?(?:\.tgz|\.tar\.gz)?", re.I)
 #: What a browser adds to the name of a second copy; and what macOS does, which is less certain.
 SECOND, SECOND_OR_MACOS = r"(?: ?\(\d+\))?", r"(?: ?\(\d+\)|[- ]\d)?"
 #: How the names of downloads end that are still under way.

@@ -20,9 +20,9 @@ from pathlib import Path
 import pyarrow as pa
 from datasets.utils import tqdm
 
+from builders.conventions import SUBSETS
 from builders.errors import CorpusError, RecordingError
 from builders.files import digest, home, locked, replace_file
-from builders.schema import SUBSETS
 from builders.shards.job import Job
 from builders.shards.notes import Note, Notes, from_json, to_json
 from builders.shards.parquet import Writer

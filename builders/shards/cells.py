@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features
 
+from builders.conventions import parse_cell_id
 from builders.errors import RecordingError
 from builders.files import digest
-from builders.schema import CELL_ID, parse_cell_id
+from builders.schema import CELL_ID
 from builders.shards.notes import Note
 from builders.shards.tables import content_of, header_of, read_plain, read_tolerant
 

@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from builders.conventions import STIM
 from builders.errors import CorpusError, unknown
 from builders.files import home, replace_file
-from builders.nems.epochs import STIM
 
 
 def read_excluded(corpus: str) -> dict[str, str]:

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features
 
+from builders.conventions import RESPONSE, STIMULUS, SUBSETS, of_subset, subset_of
 from builders.nems.sessions import candidates, no_archive, read_session
 from builders.nems.signal import Signal
 from builders.release.archive import Archive
 from builders.release.local import Release
-from builders.schema import SUBSETS, of_subset, subset_of
 from builders.shards.arrow import table
 from builders.shards.cells import CellList, with_ids
 from builders.shards.excluded import of_session, read_excluded
@@ -104,7 +104,7 @@ class SessionJobs:
 
         def tables(notes: Notes) -> dict[str, Iterable[pa.Table]]:
             self.listed.checked(self.session, self.excluded)
-            responses = self._signals("resp")
+            responses = self._signals(RESPONSE)
             if not responses:
                 return self._without_rows(shards, notes)
             wanted = [cell for cell in self._all if cell not in self.excluded]
@@ -154,7 +154,7 @@ class SessionJobs:
         }
 
         def tables(notes: Notes) -> dict[str, Iterable[pa.Table]]:
-            signals = self._signals("stim")
+            signals = self._signals(STIMULUS)
             if not signals:
                 return self._without_rows(shards, notes)
             spectrograms = Spectrograms(signals)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from builders.conventions import BIN_SECONDS
 from builders.errors import CorpusError, RecordingError
 from builders.nems.archive import recording_error
 from builders.nems.binning import Ints, Train, Trials
 from builders.nems.signal import Signal
-from builders.schema import BIN_SECONDS
 
 #: Takes a subject, mostly a stimulus, and what is to be noted of it.
 AddNote = Callable[[str, str], object]

@@ -9,14 +9,13 @@ import pyarrow as pa
 import soundfile
 from datasets import Audio, Features, Value
 
+from builders.conventions import SAMPLING_RATE, subset_of
 from builders.nems.archive import reading, recording_error
 from builders.release.archive import Archive
 from builders.release.local import Release
-from builders.schema import subset_of
 from builders.shards.arrow import table
 from builders.shards.job import Job
 
-SAMPLING_RATE = 44_100
 #: Bytes of a sound; a published one has 1.8 MB.
 LARGEST_SOUND = 1 << 26
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from builders.conventions import SAMPLING_RATE
 from builders.synthetic.files import generator
 
-SAMPLING_RATE = 44_100  # Hz
 STEP = 441  # samples that share an amplitude: 10 ms
 
 

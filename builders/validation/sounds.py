@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from builders.schema import subset_of
+from builders.conventions import subset_of
 from builders.validation.differences import Difference
 from builders.validation.reference import Sound
 

@@ -7,8 +7,8 @@ from collections import Counter
 from functools import partial
 from importlib.resources import files
 
+from builders.conventions import RESPONSE, of_subset
 from builders.release.local import Release
-from builders.schema import of_subset
 from builders.validation.facts import declare
 from nat4.population import match_cells, read_area
 
@@ -36,7 +36,7 @@ def count_archives(release: Release, name: str) -> dict[str, object]:
 def count_area(release: Release, name: str) -> dict[str, object]:
     """What an area's recordings decide, for ``builders info`` too; opens all of them."""
     area = read_area(release, name)
-    cells, population = area.cells(), area.signal("resp")
+    cells, population = area.cells(), area.signal(RESPONSE)
     stimuli = population.stimuli()
     est, val = (of_subset(stimuli, subset) for subset in ("est", "val"))
     of_sites = {site: area.responses(site, data=False) for site in area.sites}

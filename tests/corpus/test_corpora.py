@@ -13,11 +13,12 @@ import pytest
 import yaml
 from datasets import Dataset, DatasetDict, Features, load_dataset
 
+from builders.conventions import parse_cell_id
 from builders.corpus.registry import card_path, corpora, find_corpus
 from builders.errors import CorpusError
 from builders.release.local import Release
 from builders.repository.card import local_card
-from builders.schema import CELL_ID, RECORDS, STIMULI, parse_cell_id
+from builders.schema import CELL_ID, RECORDS, STIMULI
 from builders.urls import repository_url
 from tests.conftest import run_python
 

@@ -709,7 +709,12 @@ def test_a_shard_without_rows_has_no_row_group(
         assert [row["stim"] for row in data] == [EST[0]]
 
 
-DECIDE = ("builders/nems/binning.py", "builders/shards/records.py", "builders/schema.py")
+DECIDE = (
+    "builders/nems/binning.py",
+    "builders/shards/records.py",
+    "builders/schema.py",
+    "builders/conventions.py",
+)
 DECIDE_OF_OWN = (*DECIDE, "builders/texts.py", "builders/threads.py", "wingert2026/cells.py")
 DECIDE_NOTHING = (
     *("nat4/records.py", "wingert2026/validation/facts.py", "wingert2026/synthetic/release.py"),

@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders.conventions import parse_cell_id
 from builders.errors import CorpusError
-from builders.schema import CELL_ID, parse_cell_id
+from builders.schema import CELL_ID
 from builders.shards.cells import WHERE, CellList, read_cells, with_ids
 from tests.conftest import REPOSITORY
 from wingert2026.cells import PUBLISHED, TEXT

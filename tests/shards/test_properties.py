@@ -23,7 +23,7 @@ from datasets import Features
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from builders.schema import subset_of
+from builders.conventions import subset_of
 from builders.shards.arrow import matrices, ragged, table
 from builders.shards.cache import ShardCache
 from builders.shards.job import Job

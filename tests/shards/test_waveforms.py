@@ -13,7 +13,8 @@ import soundfile
 from datasets import Audio, Dataset, load_dataset
 from numpy.typing import NDArray
 
-from builders.shards.waveforms import LARGEST_SOUND, SAMPLING_RATE
+from builders.conventions import SAMPLING_RATE
+from builders.shards.waveforms import LARGEST_SOUND
 from builders.stimuli import align_waveform, read_waveform
 from tests.releases import change_member, copy_release, refused
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets.utils import tqdm
 
+from builders.conventions import RESPONSE, of_subset
 from builders.errors import CorpusError
 from builders.nems.sessions import no_archive, read_session
 from builders.nems.signal import Signal
 from builders.release.local import Release
-from builders.schema import of_subset
 from builders.shards.jobs import UNLABELED
 from builders.validation.facts import declare
 from wingert2026.cells import AREAS, read_list
@@ -128,7 +128,7 @@ def _responses(release: Release, cells: pa.Table, session: str) -> list[Signal]:
     """What the session's recordings say of its cells and stimuli, without their spikes."""
     listed = cells["session"].unique().to_pylist()
     archives = release.archives("recordings")
-    found = read_session(archives, session, listed, "resp", data=False)
+    found = read_session(archives, session, listed, RESPONSE, data=False)
     if not found:
         raise CorpusError(f"no recording of {session}", why=no_archive(session, archives))
     return found
