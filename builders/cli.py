@@ -323,11 +323,11 @@ def plot(
     note: Annotated[str, typer.Option(help="A small line below the figure.")] = "",
 ) -> None:
     """Draw a figure of the corpus."""
-    from builders.plots import figures, load
+    from builders.plots import check_suffix, load, save
 
     path = out or Path(f"{corpus}-{figure}.png")
-    figures.check_suffix(path)
-    figures.save(load.draw(find_corpus(corpus), figure, config, note), path)
+    check_suffix(path)
+    save(load.draw(find_corpus(corpus), figure, config, note), path)
     _say(path)
 
 

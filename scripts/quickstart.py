@@ -18,7 +18,7 @@ from typing import Any
 from datasets import Dataset, disable_progress_bars, load_dataset
 from torch.utils.data import DataLoader
 
-from builders.plots import figures
+from builders import plots
 from builders.population import Population
 from builders.stimuli import with_stimuli
 from builders.training import collate
@@ -129,9 +129,9 @@ def joined_batch() -> None:
 def picture() -> None:
     title("a picture: builders plot wingert2026 record --config CLT027c")
     val = load_dataset(CORPUS, "CLT027c", split="val")
-    row, path = figures.typical_record(val), Path(os.environ.get("FIGURES", ".")) / "record.png"
-    figure = figures.record(val, spectrograms(), row, frequencies=(200, 20_000))
-    figures.save(figure, path)
+    row, path = plots.typical_record(val), Path(os.environ.get("FIGURES", ".")) / "record.png"
+    figure = plots.record(val, spectrograms(), row, frequencies=(200, 20_000))
+    plots.save(figure, path)
     print(f"  {path}")
 
 

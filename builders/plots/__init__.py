@@ -1,12 +1,12 @@
-"""Figures of a corpus, of its records and of its cells."""
+"""Figures of a corpus, of its records and of its cells. They need matplotlib."""
 
-from builders.plots.figures import (
+from builders.plots.style import check_suffix, save  # first: it says what to install
+
+from builders.plots.figures import (  # isort: skip
     cells,
-    check_suffix,
     coverage,
     depth,
     record,
-    save,
     sessions,
     typical_record,
 )

@@ -8,11 +8,14 @@ matplotlib in this module only: ``pip install 'auditory-builders[plots]'``.
 from __future__ import annotations
 
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from builders.conventions import BIN_SECONDS, NARROW_MS, SUBSETS
@@ -29,30 +32,19 @@ from builders.plots.data import (
     read_stimulus,
     spike_times,
 )
+from builders.plots.style import (
+    BLUE,
+    GREY,
+    PALETTE,
+    SUBSET_COLORS,
+    TICK_STEPS,
+    frequency_ticks,
+    label,
+    new_figure,
+    plural,
+)
 from builders.ragged import shapes
 from builders.rows import Data, column_names, read_table
-
-try:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import LinearSegmentedColormap
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-    from matplotlib.ticker import MaxNLocator
-except ImportError as error:
-    raise CorpusError(
-        "cannot draw", why=error, fix="pip install 'auditory-builders[plots]'"
-    ) from error
-
-#: The formats that `save` writes, by the file's suffix.
-SUFFIXES = (".png", ".svg", ".pdf")
-DOTS_PER_INCH = 150
-WIDTH_INCHES = 8.0
-
-# The colour-blind safe palette of Okabe & Ito (2008), "Color Universal Design".
-BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-SKY, GREY = "#56B4E9", "#7F7F7F"
-PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY)
-SUBSET_COLORS = dict(zip(SUBSETS, (BLUE, VERMILION), strict=True))
 
 #: What `cells` counts: column to title.
 KINDS = {
@@ -62,12 +54,6 @@ KINDS = {
     "auditory": "responds to sound",
     "site": "site",
 }
-
-#: Ticks lie at 1, 2 or 5 times a power of ten.
-TICK_STEPS = (1, 2, 5, 10)
-
-#: Ticks of a logarithmic frequency axis, in Hz.
-FREQUENCY_TICKS = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 
 
 def record(
@@ -116,10 +102,10 @@ def record(
     response = read_response(drawn["response"])
     spectrogram, bin_seconds = read_stimulus(stimuli, drawn["stim_id"])
 
-    figure, (sound, raster, psth) = _figure(
+    figure, (sound, raster, psth) = new_figure(
         6.0, 3, 1, note, sharex=True, height_ratios=(1.1, 1.3, 0.9)
     )
-    area, trials = drawn["area"] or "area not stated", _plural(len(response), "trial")
+    area, trials = drawn["area"] or "area not stated", plural(len(response), "trial")
     figure.suptitle(
         f"{drawn['cell_id']} ({area}): {_name(drawn['stim_id'])}, {drawn['subset']}, {trials}",
         fontsize=10,
@@ -130,9 +116,9 @@ def record(
         sound.imshow(spectrogram, origin="lower", aspect="auto", extent=extent, cmap="magma")
     else:
         sound.set_title("no spectrogram", fontsize=9)
-    _label(sound, y="band" if frequencies is None else "frequency (kHz)")
+    label(sound, y="band" if frequencies is None else "frequency (kHz)")
     if frequencies is not None:
-        _frequency_ticks(sound, bands, *frequencies)
+        frequency_ticks(sound, bands, *frequencies)
 
     raster.eventplot(
         spike_times(response),
@@ -143,13 +129,13 @@ def record(
     )
     raster.set_ylim(len(response) + 0.6, 0.4)
     raster.yaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=TICK_STEPS))
-    _label(raster, y="trial")
+    label(raster, y="trial")
 
     edges = np.arange(response.shape[1] + 1) * BIN_SECONDS
     psth.stairs(mean_rate(response), edges, fill=True, color=BLUE)
     psth.set_ylim(bottom=0)
     psth.set_xlim(0, max(bins * bin_seconds, edges[-1]))
-    _label(psth, x="time from the start of the stimulus window (s)", y="rate (spikes/s)")
+    label(psth, x="time from the start of the stimulus window (s)", y="rate (spikes/s)")
     figure.align_ylabels()
     return figure
 
@@ -201,11 +187,11 @@ def coverage(records: Data, *, note: str = "") -> Figure:
     present = found.present[np.ix_(rows, columns)]
     sessions = np.array(found.cells["session"].to_pylist())[columns]
 
-    figure, (axes,) = _figure(5.6, 1, 1, note)
+    figure, (axes,) = new_figure(5.6, 1, 1, note)
     shades = LinearSegmentedColormap.from_list("presence", ["#EDEDED", BLUE])
     axes.imshow(present, cmap=shades, vmin=0, vmax=1, aspect="auto")
-    stimuli = _plural(present.shape[0], "stimulus", "stimuli")
-    _label(axes, x=f"{_plural(present.shape[1], 'cell')}, by session", y=stimuli)
+    stimuli = plural(present.shape[0], "stimulus", "stimuli")
+    label(axes, x=f"{plural(present.shape[1], 'cell')}, by session", y=stimuli)
     axes.set_title(
         f"{present.sum():,} of {present.size:,} (stimulus, cell) pairs have data", fontsize=10
     )
@@ -241,7 +227,7 @@ def depth(cells: Data, *, note: str = "") -> Figure:
         raise CorpusError("cannot draw the depths", why="no cell has a depth and a spike width")
     counts = count_values(stated["area"])
 
-    figure, panels = _figure(4.6, 1, len(counts), note, sharex=True, sharey=True)
+    figure, panels = new_figure(4.6, 1, len(counts), note, sharex=True, sharey=True)
     for axes, (area, count), color in zip(panels, counts, cycle(PALETTE), strict=False):
         of_area = stated.filter(pc.equal(pc.fill_null(stated["area"], NOT_STATED), area))
         widths, depths = of_area["sw"].to_numpy(), of_area["depth"].to_numpy()
@@ -258,14 +244,14 @@ def depth(cells: Data, *, note: str = "") -> Figure:
                 ha=align,
                 fontsize=7,
             )
-        axes.set_title(f"{area} ({_plural(count, 'cell')})", fontsize=9, pad=16)
-        _label(axes, x="spike width (ms)")
+        axes.set_title(f"{area} ({plural(count, 'cell')})", fontsize=9, pad=16)
+        label(axes, x="spike width (ms)")
     panels[0].invert_yaxis()
     panels[0].set_ylabel("depth below the border of layers 3 and 4 (µm)", fontsize=9)
     missing = len(table) - len(stated)
     others = f" ({missing:,} more lack depth or spike width)" if missing else ""
     figure.suptitle(
-        f"{_plural(len(stated), 'cell')}{others}; narrow-spiking below {NARROW_MS} ms", fontsize=10
+        f"{plural(len(stated), 'cell')}{others}; narrow-spiking below {NARROW_MS} ms", fontsize=10
     )
     return figure
 
@@ -300,8 +286,8 @@ def cells(data: Data, *, note: str = "") -> Figure:
     height = max(len(each) for each in counts.values())
 
     row = 0.22 if height <= 12 else 0.16
-    figure, panels = _figure(1.0 + row * height, 1, len(kinds), note)
-    figure.suptitle(_plural(len(table), "cell"), fontsize=10)
+    figure, panels = new_figure(1.0 + row * height, 1, len(kinds), note)
+    figure.suptitle(plural(len(table), "cell"), fontsize=10)
     for axes, (kind, of_kind), color in zip(panels, counts.items(), PALETTE, strict=False):
         names, numbers = zip(*of_kind, strict=True)
         shades = [GREY if name == NOT_STATED else color for name in names]
@@ -312,7 +298,7 @@ def cells(data: Data, *, note: str = "") -> Figure:
         axes.set_xlim(0, 1.22 * max(numbers))
         axes.set_xticks([])
         axes.spines[:].set_visible(False)
-        _label(axes)
+        label(axes)
         axes.tick_params(left=False)
         axes.set_title(f"{KINDS[kind]} (cells)", fontsize=9, loc="left")
     return figure
@@ -347,7 +333,7 @@ def sessions(data: Data, *, note: str = "") -> Figure:
     trials, seconds = presented["trials"].to_numpy(), presented["seconds"].to_numpy()
     rows = np.arange(len(names))
 
-    figure, panels = _figure(
+    figure, panels = new_figure(
         1.3 + 0.15 * max(len(names), 6), 1, 4, note, sharey=True, width_ratios=(2, 3, 3, 3)
     )
     lengths, numbers, repetitions, minutes = panels
@@ -367,59 +353,15 @@ def sessions(data: Data, *, note: str = "") -> Figure:
         axes.set_xlim(0, 1.08 * axes.dataLim.x1)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=TICK_STEPS))
         axes.spines[["left"]].set_visible(False)
-        _label(axes, x=title)
+        label(axes, x=title)
         axes.tick_params(axis="y", length=0, labelsize=7)
         axes.grid(axis="y", color="#EDEDED", lw=0.5)
         axes.set_axisbelow(True)
     lengths.set_yticks(rows, names)
     handles, labels = numbers.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=8, frameon=False)
-    figure.suptitle(_plural(len(names), "session"), fontsize=10)
+    figure.suptitle(plural(len(names), "session"), fontsize=10)
     return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the file's suffix names, at 150 dots per inch."""
-    check_suffix(path)
-    figure.savefig(path, dpi=DOTS_PER_INCH)
-
-
-def check_suffix(path: Path) -> None:
-    """A `CorpusError` if `save` does not know the file's format."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise CorpusError(
-            "cannot write the figure",
-            where=path,
-            why=f"unknown format {path.suffix!r}",
-            fix=f"choose a file that ends in {', '.join(SUFFIXES)}",
-        )
-
-
-def _figure(
-    height: float, rows: int, columns: int, note: str, **options: Any
-) -> tuple[Figure, list[Axes]]:
-    """A figure of this height in inches with its axes, row by row, and a note below them."""
-    share = 0.18 / height if note else 0.0
-    layout = ConstrainedLayoutEngine(rect=(0, share, 1, 1 - share), wspace=0.03)
-    figure = Figure((WIDTH_INCHES, height), layout=layout)
-    figure.text(0.995, 0.3 * share, note, ha="right", fontsize=7, color=GREY)
-    axes = figure.subplots(rows, columns, squeeze=False, **options).ravel().tolist()
-    for each in axes:
-        each.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _label(axes: Axes, x: str = "", y: str = "") -> None:
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=8)
-
-
-def _frequency_ticks(axes: Axes, bands: int, lowest: float, highest: float) -> None:
-    """Ticks in kHz on an axis of log-spaced bands."""
-    ticks = [hertz for hertz in FREQUENCY_TICKS if lowest <= hertz <= highest]
-    rows = np.log(np.array(ticks) / lowest) / np.log(highest / lowest) * (bands - 1)
-    axes.set_yticks(rows, [f"{hertz / 1000:g}" for hertz in ticks])
 
 
 def _session_labels(axes: Axes, sessions: NDArray[np.str_]) -> None:
@@ -448,10 +390,6 @@ def _spread(
         of_group = values[group == row]
         axes.hlines(row + shift, of_group.min(), of_group.max(), color=color, lw=1.2)
         axes.plot(np.median(of_group), row + shift, "o", color=color, ms=2.8)
-
-
-def _plural(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _name(stim_id: str) -> str:

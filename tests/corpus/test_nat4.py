@@ -25,7 +25,7 @@ from builders.shards.excluded import write_excluded
 from builders.shards.notes import Note
 from nat4.builder import Nat4
 from nat4.population import Area, column_type, match_cells, read_area, typed_column
-from nat4.synthetic.release import plan
+from nat4.synthetic.plan import plan
 from tests import releases as spoilt
 from tests.releases import change_h5, change_member, copy_release, no_shard, read_member, rewrite
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from builders.cli import app
 from builders.corpus.registry import find_corpus
 from builders.errors import CorpusError
-from builders.plots import figures
+from builders.plots import figures, style
 from builders.plots import load as figure_data
 from tests.conftest import run_python
 
@@ -343,7 +343,7 @@ def drawn_sessions(figure: Figure) -> dict[str, Any]:
         widths.append((est[:, 1], val[:, 1]))
     points: dict[tuple[int, str], float] = {}
     for line in trials.lines:
-        subset = "est" if line.get_color() == figures.SUBSET_COLORS["est"] else "val"
+        subset = "est" if line.get_color() == style.SUBSET_COLORS["est"] else "val"
         points[round(line.get_ydata()[0]), subset] = line.get_xdata()[0]
     reach = {
         (round(path.get_segments()[0][0][1]), tuple(path.get_colors()[0])): path.get_segments()[0]

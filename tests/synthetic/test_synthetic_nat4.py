@@ -28,18 +28,8 @@ from builders.errors import CorpusError
 from builders.synthetic.archive import Blocks, csv_file
 from builders.synthetic.files import run_writers
 from builders.synthetic.spikes import hard_spikes
-from nat4.synthetic.release import (
-    AREAS,
-    GAP,
-    Plan,
-    Site,
-    plan,
-    record,
-    sounds,
-    synthesize,
-    waveform_names,
-    write_site,
-)
+from nat4.synthetic.plan import AREAS, GAP, Plan, Site, plan, sounds, waveform_names
+from nat4.synthetic.release import record, synthesize, write_site
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]

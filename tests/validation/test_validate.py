@@ -29,7 +29,8 @@ from builders.validation.differences import Comparison
 from builders.validation.facts import check_facts, declare
 from builders.validation.reference import Sound, Source
 from builders.validation.sounds import SoundCopies
-from nat4.synthetic.release import plan, write_predictions
+from nat4.synthetic.plan import plan
+from nat4.synthetic.release import write_predictions
 from nat4.validation.reference import name_in_site
 from tests.conftest import REPOSITORY
 from tests.releases import change_h5, change_member, copy_release
