@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import builders.records
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +22,7 @@ from datasets import Features
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import builders.shards.records
 from builders.conventions import subset_of
 from builders.shards.arrow import matrices, ragged, table
 from builders.shards.cache import ShardCache

@@ -30,7 +30,13 @@ from builders.synthetic.spikes import drive, hard_spikes, spike_train
 from builders.synthetic.timeline import timeline
 from builders.synthetic.waveforms import write_waveforms
 from wingert2026.synthetic.cells import cell_list
-from wingert2026.synthetic.release import Archive, archives, sounds, synthesize, write_archive
+from wingert2026.synthetic.release import (
+    PlannedArchive,
+    archives,
+    sounds,
+    synthesize,
+    write_archive,
+)
 
 Row = dict[str, Any]
 
@@ -42,7 +48,7 @@ class Contents:
     members: list[tuple[str, int]]
     files: dict[str, bytes]  # by base name
     stem: str
-    plan: Archive
+    plan: PlannedArchive
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
         with h5py.File(io.BytesIO(self.files[f"{self.stem}.{name}.h5"])) as file:
@@ -60,7 +66,7 @@ class Contents:
         return np.concatenate(list(self.arrays("resp").values()))
 
 
-def read(path: Path, plan: Archive) -> Contents:
+def read(path: Path, plan: PlannedArchive) -> Contents:
     with tarfile.open(path) as tar:
         infos = tar.getmembers()
         files = {info.name.split("/")[1]: tar.extractfile(info).read() for info in infos}  # type: ignore[union-attr]

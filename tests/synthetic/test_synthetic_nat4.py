@@ -18,12 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import builders.synthetic_archive
 import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import builders.synthetic.archive
 from builders.errors import CorpusError
 from builders.synthetic.archive import Blocks, csv_file
 from builders.synthetic.files import run_writers
