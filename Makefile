@@ -7,7 +7,7 @@ DEMO := $(CURDIR)/.demo
 WINGERT2026_DATA ?= $(DEMO)/wingert2026
 NAT4_DATA ?= $(DEMO)/nat4
 
-.PHONY: demo test lint card fuzz clean
+.PHONY: demo test lint cards card fuzz clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
@@ -21,13 +21,21 @@ demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
 
 test: .venv/installed-test .venv-oldest/installed
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadfile
-	.venv-oldest/bin/python -m pytest tests/repository/test_load.py tests/repository/test_empty_splits.py \
-		tests/corpus/test_corpora.py
+	.venv-oldest/bin/python -m pytest tests/repository/test_load.py tests/repository/test_pinning.py \
+		tests/corpus/test_builder.py
 
 lint: .venv/installed-test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+	.venv/bin/codespell
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
+
+# Whether the dataset cards follow from the builders; `make card` writes them.
+cards: .venv/installed
+	.venv/bin/builders card wingert2026 | diff wingert2026/README.md -
+	.venv/bin/builders card nat4 | diff nat4/README.md -
 
 # A minute for each reader, guided by coverage; what is found lies in .fuzz and fails the target.
 fuzz: .venv/installed-fuzz

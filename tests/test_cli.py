@@ -42,9 +42,9 @@ def test_info_counts_the_cells_of_each_area(home: Path) -> None:
         assert line in done.stdout
 
 
-def test_card_prints_the_card_in_the_folder(home: Path) -> None:
-    card = (REPOSITORY / "wingert2026" / "README.md").read_text(encoding="utf-8")
-    assert builders("card", "wingert2026").stdout == card
+def test_card_prints_the_card_in_the_folder(home: Path, corpus: str) -> None:
+    card = (REPOSITORY / corpus / "README.md").read_text(encoding="utf-8")
+    assert builders("card", corpus).stdout == card
 
 
 @pytest.mark.parametrize(

@@ -1,102 +1,112 @@
-"""Where modules live: what may import what, and that all of it is in a wheel."""
+"""Where modules live: what may import what, what has tests where, and that a wheel holds it all."""
 
 from __future__ import annotations
 
-import ast
+import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY, run_python
 
-#: A package imports those before it, and the small modules at the top that belong to no stage.
-ORDER = (
+STAGES = (
     *("release", "nems", "shards", "corpus", "repository"),
     *("export", "validation", "plots", "synthetic"),
 )
-SMALL = (
-    "conventions",
-    "errors",
-    "files",
-    "internals",
-    "ragged",
-    "rows",
-    "schema",
-    "texts",
-    "threads",
-    "urls",
+SHARED = (
+    *("conventions", "errors", "files", "internals", "ragged"),
+    *("rows", "schema", "texts", "threads", "urls"),
 )
 FOR_USERS = ("coverage", "metrics", "population", "preprocess", "stimuli", "training")
+LINT = "from importlinter.cli import lint_imports_command as lint; lint()"
 
 
-def imports(path: Path) -> Iterator[str]:
-    """The parts of `builders` that a module imports, but for types alone."""
-    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    for_types = {
-        inner
-        for node in nodes
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in nodes:
-        if isinstance(node, ast.ImportFrom) and node not in for_types:
-            parts = str(node.module).split(".")
-            if parts[0] == "builders":
-                yield from parts[1:2] or (alias.name for alias in node.names)
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What import-linter says of the packages in a folder, by the contracts in pyproject.toml."""
+    return subprocess.run(
+        [sys.executable, "-c", LINT, "--no-cache"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-@pytest.mark.parametrize("package", ORDER)
-def test_data_flow_one_way(package: str) -> None:
-    allowed = {*ORDER[: ORDER.index(package) + 1], *SMALL, "NAME", "URL", "__version__"}
-    for path in (REPOSITORY / "builders" / package).glob("*.py"):
-        assert set(imports(path)) <= allowed, path
+def copy_packages(folder: Path) -> None:
+    """What a wheel is made of."""
+    for name in ("pyproject.toml", "README.md", "builders", "nat4", "wingert2026"):
+        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+        copy(REPOSITORY / name, folder / name)
 
 
-@pytest.mark.parametrize("module", [*SMALL, *FOR_USERS])
-def test_what_stands_at_the_top_needs_no_package(module: str) -> None:
-    allowed = {*SMALL, *FOR_USERS} if module in FOR_USERS else set(SMALL)
-    assert set(imports(REPOSITORY / "builders" / f"{module}.py")) <= allowed
+def test_data_flow_one_way() -> None:
+    done = lint_imports(REPOSITORY)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("nems/epochs", "from builders.shards import notes"),
+        ("shards/spikes", "from builders.export import run"),
+        ("training", "from builders.release import zips"),
+        ("texts", "from builders import errors"),
+    ],
+)
+def test_an_import_that_runs_back_up_is_found(tmp_path: Path, module: str, line: str) -> None:
+    copy_packages(tmp_path)
+    file = tmp_path / "builders" / f"{module}.py"
+    file.write_text(f"{file.read_text()}\n{line}\n")
+    done = lint_imports(tmp_path)
+    assert done.returncode == 1
+    assert f"builders.{module.replace('/', '.')} -> " in done.stdout
 
 
 def test_each_module_has_its_place() -> None:
     found = {path.name for path in (REPOSITORY / "builders").iterdir() if path.is_dir()}
-    assert found - {"__pycache__"} == set(ORDER)
+    assert found - {"__pycache__"} == set(STAGES)
     modules = {path.stem for path in (REPOSITORY / "builders").glob("*.py")}
-    assert modules == {*SMALL, *FOR_USERS, "cli", "__init__", "__main__"}
+    assert modules == {*SHARED, *FOR_USERS, "cli", "__init__", "__main__"}
 
 
-def test_a_wheel_holds_all_of_it(tmp_path: Path) -> None:
-    """What is installed without the repository finds its corpora and their data files."""
-    for name in (
-        "pyproject.toml",
-        "README.md",
-        "builders",
-        "nat4",
-        "wingert2026",
-    ):  # it builds there
-        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
-        copy(REPOSITORY / name, tmp_path / name)
+def test_a_wheel_loads_both_corpora(home: Path, tmp_path: Path) -> None:
+    """It is installed into a folder by itself, away from the repository."""
+    copy_packages(tmp_path)  # it is built there
+    site = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    options = ["--no-deps", "--no-build-isolation", "--target", str(tmp_path / "site")]
+    options = ["--no-deps", "--no-build-isolation", "--target", str(site)]
     subprocess.run([*pip, *options, str(tmp_path)], check=True, timeout=240)
+    there = {path.relative_to(site) for path in site.rglob("*")}
     for name in ("builders", "nat4", "wingert2026"):
-        files = {path.relative_to(REPOSITORY) for path in (REPOSITORY / name).rglob("*")}
-        there = {path.relative_to(tmp_path / "site") for path in (tmp_path / "site").rglob("*")}
+        files = [path.relative_to(REPOSITORY) for path in (REPOSITORY / name).rglob("*")]
         assert {each for each in files if "__pycache__" not in each.parts} <= there
     said = run_python(
-        """
-        import builders, fsspec
-        from builders.corpus.registry import corpora, find_corpus
-        for name in corpora():
-            print(find_corpus(name).BUILDER_CONFIGS[0].name)
-        print(builders.__file__, fsspec.get_filesystem_class("corpus").__module__)
+        f"""
+        import builders
+        from datasets import load_dataset
+        for corpus in ("nat4", "wingert2026"):
+            print(len(load_dataset("{site}/" + corpus, "A1", split="val")))
+        print(builders.__file__)
         """,
-        PYTHONPATH=str(tmp_path / "site"),
+        PYTHONPATH=str(site),
         PYTHONSAFEPATH="1",
     )
-    assert str(tmp_path) in said
-    assert "builders.repository.filesystem" in said
+    *rows, file = said.split()
+    assert all(int(each) > 0 for each in rows)
+    assert Path(file).is_relative_to(site)
+
+
+def test_each_module_has_tests_of_its_name_or_a_line_that_says_which() -> None:
+    table = (REPOSITORY / "tests" / "README.md").read_text(encoding="utf-8").split("|---|---|")[1]
+    for path in (REPOSITORY / "builders").rglob("*.py"):
+        module = path.relative_to(REPOSITORY / "builders")
+        mirrored = REPOSITORY / "tests" / module.parent / f"test_{module.name}"
+        if not (module.name.startswith("__") or mirrored.exists()):
+            assert f"`{module}`" in table or f"`{module.parent}/`" in table, module
+    for name in re.findall(r"`([\w/]*test_\w+\.py)`", table):
+        assert (REPOSITORY / "tests" / name).exists(), name

@@ -27,7 +27,7 @@ from builders.export.run import export
 from builders.export.task import Task, user_folder, write_job
 from builders.export.workers import run_tasks
 from tests.conftest import REPOSITORY
-from tests.export.test_export import Exports, archive_of, contents, exports, own_release, stranger
+from tests.export.test_run import Exports, archive_of, contents, exports, own_release, stranger
 
 __all__ = ["exports", "own_release"]  # fixtures
 

@@ -203,8 +203,8 @@ def test_the_reference_shares_nothing_with_the_readers() -> None:
     }
     for file in files:
         tree = ast.parse(file.read_text())
-        froms = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        ours = {name for name in froms if name and name.split(".")[0] in places}
+        imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        ours = {name for name in imported if name and name.split(".")[0] in places}
         assert ours <= allowed
 
 
