@@ -110,3 +110,16 @@ def test_each_module_has_tests_of_its_name_or_a_line_that_says_which() -> None:
             assert f"`{module}`" in table or f"`{module.parent}/`" in table, module
     for name in re.findall(r"`([\w/]*test_\w+\.py)`", table):
         assert (REPOSITORY / "tests" / name).exists(), name
+
+
+@pytest.mark.parametrize(
+    "text",
+    sorted(
+        str(path.relative_to(REPOSITORY))
+        for path in [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")]
+    ),
+)
+def test_links_lead_somewhere(text: str) -> None:
+    path = REPOSITORY / text
+    for link in re.findall(r"\]\((?!http)([^)#]*)", path.read_text(encoding="utf-8")):
+        assert (path.parent / link).exists(), link
