@@ -92,6 +92,7 @@ Data: TypeAlias = Dataset | DatasetDict
 
 
 def column_names(data: Data) -> list[str]:
+    """Names of the columns, of the first split where there are several."""
     split = next(iter(data.values())) if isinstance(data, DatasetDict) else data
     names: list[str] = split.column_names
     return names

@@ -1,0 +1,1 @@
+"""What a corpus is: its builder, configs and registration, and what is on disk of it."""

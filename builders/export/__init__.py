@@ -1,0 +1,1 @@
+"""A corpus written to a folder, an object store or the Hugging Face Hub."""

@@ -1,0 +1,1 @@
+"""The recording format: archives, signals, epochs, spike times and their bins."""

@@ -19,6 +19,11 @@ NOT_STATED = "not stated"
 
 
 class PairTable(NamedTuple):
+    """Which of S stimuli and N cells have a record together.
+
+    ``present`` is (S, N); the tables have S and N rows.
+    """
+
     present: NDArray[np.bool_]  # (S, N)
     stimuli: pa.Table  # S rows
     cells: pa.Table  # N rows

@@ -69,6 +69,7 @@ def new_figure(
 
 
 def label(axes: Axes, x: str = "", y: str = "") -> None:
+    """Name the axes, in the size that all figures have."""
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
     axes.tick_params(labelsize=8)
@@ -82,4 +83,5 @@ def frequency_ticks(axes: Axes, bands: int, lowest: float, highest: float) -> No
 
 
 def plural(count: int, one: str, many: str = "") -> str:
+    """A number with its noun: ``1 cell``, ``2,331 cells``."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -1,0 +1,1 @@
+"""A corpus' raw files: in a folder of the user's, or fetched from Zenodo."""

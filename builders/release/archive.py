@@ -68,6 +68,7 @@ def confirm_key(path: Path, key: str, fingerprint: str) -> None:
 
 
 def stat_key(path: Path) -> str:
+    """Size, times and inode of a file; a `CorpusError` if it cannot be read."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -199,6 +200,7 @@ def differ(*paths: Path) -> bool:
 
 
 def ambiguous(name: str, one: object, other: object) -> CorpusError:
+    """The error for a file that is there twice, with different contents."""
     return CorpusError(
         f"{name} is there twice, with different contents",
         where=one,

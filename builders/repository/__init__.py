@@ -1,0 +1,1 @@
+"""``corpus://``: a corpus as a dataset repository, its card and its notes."""

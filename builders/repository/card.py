@@ -41,12 +41,14 @@ def _card(corpus: type[CorpusBuilder], base: str) -> str:
 
 
 def card_body(corpus: type[CorpusBuilder]) -> str:
+    """The part of a corpus' card that is written by hand: all but the YAML."""
     path = card_path(corpus)
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return text.split("---\n", 2)[2] if text.startswith("---\n") else text
 
 
 def with_yaml(metadata: Mapping[str, Any], body: str) -> str:
+    """A card of this YAML and body."""
     header = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True, width=120)
     return f"---\n{header}---\n{body}"
 
@@ -54,6 +56,7 @@ def with_yaml(metadata: Mapping[str, Any], body: str) -> str:
 def config_entry(
     corpus: type[CorpusBuilder], config: Any, base: str, globs: Mapping[str, tuple[str, ...]]
 ) -> dict[str, Any]:
+    """One config as the YAML of a card lists it: its name, and the files of each split."""
     entry: dict[str, Any] = {"config_name": config.name}
     if config.name == corpus.DEFAULT_CONFIG_NAME:
         entry["default"] = True

@@ -1,0 +1,1 @@
+"""Rows of records, cells and stimuli, and the Parquet files they are kept in."""

@@ -276,7 +276,7 @@ def _point(text: str) -> float:
 
 
 def _integer(text: str, bits: int) -> int | None:
-    """pandas writes an integer column that has gaps as floats, 2.0 for 2."""
+    """Pandas writes an integer column that has gaps as floats, 2.0 for 2."""
     found = number(text)
     if found is None:
         return None

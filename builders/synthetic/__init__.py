@@ -1,0 +1,1 @@
+"""Synthetic recordings, in the layout of the published ones."""

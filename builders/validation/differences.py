@@ -44,8 +44,10 @@ class Comparison:
 
 
 def name_of(key: Key) -> str:
+    """A row's name for messages: its stimulus, and its cell if it has one."""
     return " of ".join([key[0], *([key[1]] if key[1] else [])])
 
 
 def message_of(error: Exception) -> str:
+    """The text of an error; of one that nobody expected, with its type."""
     return str(error) if isinstance(error, CorpusError) else f"{type(error).__name__}: {error}"

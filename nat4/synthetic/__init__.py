@@ -1,0 +1,1 @@
+"""Synthetic nat4 releases."""

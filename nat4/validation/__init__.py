@@ -1,0 +1,1 @@
+"""Published facts about nat4, and a second reader of its releases."""

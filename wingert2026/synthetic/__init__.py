@@ -1,0 +1,1 @@
+"""Synthetic wingert2026 releases."""

@@ -187,4 +187,5 @@ def _table(name: str) -> Traversable:
 
 
 def session_of(cell: str) -> str:
+    """The session that a cell id names."""
     return cell.partition("-")[0]

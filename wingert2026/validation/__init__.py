@@ -1,0 +1,1 @@
+"""Published facts about wingert2026, and a second reader of its releases."""
