@@ -409,7 +409,7 @@ def _no_response(why: object) -> CorpusError:
 
 
 def _ratio(x: Any, y: Any) -> Floats:
-    """x / y without a warning; NaN for 0 / 0."""
+    """The quotient x / y, NaN for 0 / 0, without a warning."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio: Floats = np.divide(x, y)
     return ratio

@@ -228,7 +228,7 @@ class SlowSignal:
         return found
 
     def raster(self) -> Float32s:
-        """The values of a raster, (T, C): one CSV line per bin, one column per channel."""
+        """The values of a raster, (T, C): a line per bin, a number per channel; NaN if missing."""
         values, width = array("f"), 0
         for name, file in _files(self.archive):
             if name == self._file and file is not None:
