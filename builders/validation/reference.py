@@ -102,7 +102,7 @@ def find_session(
     All archives that are named after the session are read. If there are none: first the archives
     that are named after no listed session and share the longest prefix with it, then all others
     until one holds the session. While cells are missing, archives named after no session are also
-    read: any local one; of those to download, only with a name that differs in the last letter.
+    read: all local ones, and of the others only names that equal it but for the last letter.
 
     Parameters
     ----------
