@@ -1,10 +1,10 @@
 """Dataset builders for neural recordings of auditory cortex.
 
-`load_dataset("./wingert2026", "A1")` needs nothing from here: `datasets` finds `corpus://` by its
-entry point. Import from the modules below this package for everything else.
+`load_dataset("./wingert2026", "A1")` needs no import of this package: `datasets` finds `corpus://`
+by its entry point. For everything else, import from the modules of this package.
 """
 
 __version__ = "0.1.0"
-#: How we introduce ourselves to servers.
+#: Name and address that the user agent of HTTP requests contains.
 NAME = "auditory-builders"
 URL = "https://github.com/auditory-builders/auditory-builders"

@@ -1,24 +1,24 @@
-"""Conventions of the laboratory that all its releases keep: names, widths, rates."""
+"""Conventions that all releases of the laboratory follow: names, bin width, sampling rate."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-#: The subsets, estimation and validation; also the names of the splits.
+#: The subsets, estimation and validation. The splits have the same names.
 SUBSETS = ("est", "val")
-#: How the names of all stimuli begin, and those of validation stimuli.
+#: Prefix of the names of all stimuli, and prefix of the names of validation stimuli.
 STIM, STIM_OF_VALIDATION = "STIM_", "STIM_00"
-#: The signal whose channels are cells, and the one that holds spectrograms.
+#: Name of the signal that holds responses (its channels are cells), and of the spectrograms'.
 RESPONSE, STIMULUS = "resp", "stim"
-#: Width of the bins of every response and spectrogram.
+#: Bin width of every response and spectrogram, in seconds.
 BIN_SECONDS = 0.01
-#: Of the sounds, in Hz.
+#: Sampling rate of the sounds, in Hz.
 SAMPLING_RATE = 44_100
-#: Spike width in ms that parts narrow-spiking cells from regular ones: in the cell list of Wingert
-#: et al., Nat Neurosci 2026, ``narrow`` is true below it and false above.
+#: Spike width in ms that separates narrow-spiking from regular-spiking cells: in the cell list of
+#: Wingert et al., Nat Neurosci 2026, ``narrow`` is true below this width and false above it.
 NARROW_MS = 0.35
-#: A name as published archives have it, ``CLT027c_<40 hex>``: it is known among other files.
+#: The form of a published archive's name, ``CLT027c_<40 hex>``. It tells archives from other files.
 HASHED = re.compile(r".+_[0-9a-f]{8,}(?: ?\(\d+\))?(?:\.tgz|\.tar\.gz)?", re.I)
 
 _CELL_ID = re.compile(
@@ -28,7 +28,7 @@ _CELL_ID = re.compile(
 
 
 def subset_of(stim: str) -> str:
-    """The subset of a stimulus, which its name tells."""
+    """The subset of a stimulus, ``val`` or ``est``, found from its name."""
     return "val" if stim.startswith(STIM_OF_VALIDATION) else "est"
 
 

@@ -1,4 +1,4 @@
-"""Which cells have data for which stimuli, from the columns that name them alone."""
+"""Which cells have data for which stimuli; reads the id columns only, never responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from builders.errors import CorpusError, unknown
 from builders.rows import require_columns
 
-#: The columns of a record that say which stimulus it belongs to.
+#: The columns that identify the stimulus of a record.
 STIMULUS_COLUMNS = ("stim_id", "stim", "subset")
 
 
@@ -33,8 +33,8 @@ class Coverage:
         The columns that describe a cell (``cell_id``, ``area``, ...), in the order of their first
         record.
     rows, stimulus, cell : (P,) arrays of int64
-        Of each record: its row in the dataset, and the rows of its stimulus and its cell in the
-        tables.
+        For each record: its row number in the dataset, the row number of its stimulus in
+        `stimuli`, and the row number of its cell in `cells`.
     """
 
     stimuli: pa.Table
@@ -55,21 +55,21 @@ class Coverage:
         cells: Mapping[str, Any] | None = None,
         stimuli: Mapping[str, Any] | None = None,
     ) -> Coverage:
-        """What is left when records are chosen by their cells and stimuli.
+        """Keep the records whose cell and stimulus have the given values.
 
-        Cells without data for the stimuli chosen are left out, and so are stimuli without data
-        of the cells chosen. The order stays.
+        Cells without data for any chosen stimulus are dropped, and so are stimuli without data
+        from any chosen cell. The order of the others stays the same.
 
         Parameters
         ----------
         cells, stimuli : mapping of column names to values
-            Of the tables `cells` and `stimuli`: the value that a column must have, or several of
-            which it must have one. None is a value like others: a cell without a layer has it.
+            For columns of the tables `cells` and `stimuli`: one value that the column must have, or
+            several allowed values. None matches missing values, e.g. cells without a layer.
 
         Raises
         ------
         CorpusError
-            If there is no such column, a value is not of its type, or nothing is left.
+            If a column does not exist, a value has the wrong type, or no record is left.
         """
         of_cells = _chosen(self.cells, cells or {}, "cell column")
         of_stimuli = _chosen(self.stimuli, stimuli or {}, "stimulus column")
@@ -93,9 +93,9 @@ class Coverage:
 
 
 def coverage(records: Dataset | IterableDataset) -> Coverage:
-    """Which cells have data for which stimuli, from the columns that name them alone.
+    """Find which cells have data for which stimuli; reads the id columns only, never responses.
 
-    Mapped responses are not touched; a stream is read through once.
+    The responses of a map-style dataset are not read; a stream is read through once.
 
     Parameters
     ----------
@@ -105,12 +105,12 @@ def coverage(records: Dataset | IterableDataset) -> Coverage:
     Returns
     -------
     Coverage
-        ``present`` (S, N) bool, and the tables ``stimuli`` and ``cells`` that name its axes.
+        ``present`` (S, N) bool, and the tables ``stimuli`` and ``cells`` that describe its axes.
 
     Raises
     ------
     CorpusError
-        If `records` is no dataset, or has no ``stim_id`` or ``cell_id``.
+        If `records` is not a dataset, or lacks ``stim_id`` or ``cell_id``.
     """
     require_columns(records, "stim_id", "cell_id")
     schema = records.features.arrow_schema
@@ -133,13 +133,13 @@ def coverage(records: Dataset | IterableDataset) -> Coverage:
 
 
 def _distinct(table: pa.Table, name: str) -> tuple[pa.Table, NDArray[np.int64]]:
-    """The first row of each value of a column, and for each row the number of its value."""
+    """The first row of each distinct value of a column; and for each row, its value's number."""
     codes = pc.index_in(table[name], value_set=table[name].unique()).to_numpy().astype(np.int64)
     return table.take(np.unique(codes, return_index=True)[1]), codes
 
 
 def _chosen(table: pa.Table, selection: Mapping[str, Any], kind: str) -> NDArray[np.bool_]:
-    """For each row of a table: does it have the values, or one of the values, of every column?"""
+    """(rows,) bool: true where every selected column has the value, or one of the values."""
     chosen = np.ones(len(table), np.bool_)
     for name, value in selection.items():
         if name not in table.column_names:

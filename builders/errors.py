@@ -1,4 +1,4 @@
-"""The errors and the warning of the catalogue, and how their messages are built."""
+"""The errors and the warning that this package raises, and how their messages are built."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from builders.texts import shown
 
 
 class CorpusError(RuntimeError):
-    """What a user, or a file, did wrong: what failed, where, why, and what to do next.
+    """A problem with the input or with a file: what failed, where, why, and what to do next.
 
-    Control characters of what is quoted are escaped, and passwords in addresses are hidden.
+    Control characters in the message are escaped, and passwords in addresses are hidden.
 
-    It is a `RuntimeError` and never a `FileNotFoundError`: `datasets` swallows the latter while it
-    resolves globs, and reports "no data files" in its place.
+    This is a `RuntimeError` and not a `FileNotFoundError`: while `datasets` resolves globs, it
+    catches a `FileNotFoundError` and reports "no data files" instead.
 
     Parameters
     ----------
@@ -46,20 +46,20 @@ class CorpusError(RuntimeError):
 
 
 class RecordingError(CorpusError):
-    """Something in a recording cannot be read, or can be read in more than one way.
+    """A part of a recording cannot be read, or its content is ambiguous.
 
     Parameters
     ----------
     what : str
     where, why : object
-        As of `CorpusError`.
+        As in `CorpusError`.
     unit : str
-        The part of the corpus that is spoiled, as `builders exclude` knows it: a session, a cell
-        id, a ``stim_id``.
+        The affected part of the corpus, under the name that `builders exclude` takes: a session,
+        a cell id, or a ``stim_id``.
     corpus : str
-        The corpus; it is known where shards are written, and not where recordings are read.
+        Name of the corpus. It is known where shards are written, but not where recordings are read.
     is_published : bool
-        Whether the checksum of the file is the published one: then it is no use to fetch it again.
+        Whether the file has the published checksum. Then downloading it again does not help.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class RecordingError(CorpusError):
         }
 
     def of(self, corpus: str, session: str) -> RecordingError:
-        """The same error, which says how to leave out what it is about."""
+        """A copy of this error whose message says how to exclude the affected part."""
         unit = self._fields["unit"] or session
         return RecordingError(**{**self._fields, "corpus": corpus, "unit": unit})
 
     def about(self, unit: str) -> RecordingError:
-        """The same error, which is now known to spoil no more than this part of the corpus."""
+        """A copy of this error that names `unit` as the only affected part of the corpus."""
         return RecordingError(**{**self._fields, "unit": unit})
 
     def __reduce__(self) -> Any:
@@ -98,7 +98,7 @@ class RecordingError(CorpusError):
 
 @contextmanager
 def spoiling(unit: str) -> Iterator[None]:
-    """Let whatever is found wrong with a recording in here be `RecordingError.about` this part."""
+    """Context in which every `RecordingError` names `unit` as the affected part of the corpus."""
     try:
         yield
     except RecordingError as error:
@@ -106,11 +106,11 @@ def spoiling(unit: str) -> Iterator[None]:
 
 
 class CorpusWarning(UserWarning):
-    """What a user of the data should know, and need not act upon."""
+    """Something that users of the data should know, but need not act on."""
 
 
 def unknown(kind: str, name: str, valid: Iterable[str], *, where: object = "") -> CorpusError:
-    """The error for a name that does not exist: the near matches, then all valid names."""
+    """The error for an unknown name; its message lists similar names, then all valid names."""
     names = sorted(valid)
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""

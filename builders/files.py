@@ -1,4 +1,4 @@
-"""Files that others rely on: written as a whole or not at all, by one process at a time."""
+"""File helpers: atomic writes, locks between processes, checksums, sizes, the cache folder."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from builders.errors import CorpusError, CorpusWarning
 
-#: How a disk says that it has no locks. `FileLock` itself makes do where it says ENOSYS.
+#: Error codes of a disk without file locks. `FileLock` itself handles ENOSYS.
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, and never a part."""
+    """Write a file atomically: a reader sees the old content or the new, never a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     temporary.write_bytes(content)
@@ -30,9 +30,10 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def settle(temporary: Path, path: Path) -> None:
-    """Give a file that has been written its name, by which others will take it for whole.
+    """Rename a completely written temporary file to its final name.
 
-    Its bytes reach the disk first: else a power cut might leave the name, and not the content.
+    The content is flushed to disk first: otherwise a power cut could leave the final name with
+    incomplete content.
     """
     _sync(temporary)
     temporary.replace(path)
@@ -50,24 +51,24 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, timeout: float = -1) -> Iterator[None]:
-    """Be the only process that holds this lock; the file stays where it is.
+    """Hold a lock that one process at a time can have; the lock's file is not deleted.
 
-    On a disk that has no locks, a second file stands for the lock. A process that is killed there
-    may leave it behind.
+    On a disk without file locks, the existence of a second file, ``<name>.held``, is the lock. If
+    the process is killed, this second file may stay behind.
 
     Parameters
     ----------
     path : Path
-        The lock's file; its folder is made.
+        The lock's file; its folder is created if needed.
     timeout : float
-        Seconds to wait; for ever if negative.
+        Seconds to wait; without limit if negative.
 
     Raises
     ------
     filelock.Timeout
-        If it took longer.
+        If another process still holds the lock after `timeout`.
     OSError
-        If the file cannot be written.
+        If the lock's file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock: BaseFileLock = FileLock(path, timeout=timeout)
@@ -93,25 +94,25 @@ def locked(path: Path, timeout: float = -1) -> Iterator[None]:
         lock.release()
 
 
-#: Tells one content of a raw file from another, fifteen times faster than sha256 does; whoever can
-#: forge it can write the user's files anyway.
+#: Hash that detects changed raw files, fifteen times faster than sha256. It is not secure against
+#: forgery, but an attacker who can change these files can write all of the user's files anyway.
 FINGERPRINT = "xxh3_128"
 
 
 def home() -> Path:
-    """Where the catalogue keeps its caches: ``$BUILDERS_HOME``, or the user's cache folder."""
+    """The folder of all caches: ``$BUILDERS_HOME``, or ``builders`` in the user's cache folder."""
     if named := os.environ.get("BUILDERS_HOME"):
         return user_path("BUILDERS_HOME", named)
     return Path(platformdirs.user_cache_dir("builders"))
 
 
 def user_path(variable: str, path: str) -> Path:
-    """The path that a variable of the environment holds; ``~`` stands for a home folder.
+    """Expand ``~`` in a path that was read from an environment variable.
 
     Raises
     ------
     CorpusError
-        If it is that of an unknown user, or no path that a file system can have.
+        If ``~`` names an unknown user, or the file system cannot have such a path.
     """
     try:
         expanded = Path(path).expanduser()
@@ -125,7 +126,7 @@ def user_path(variable: str, path: str) -> Path:
 
 
 def digest(path: Path, algorithm: str) -> str:
-    """The checksum of a file's content, in hexadecimal: one of hashlib's, or `FINGERPRINT`."""
+    """The hexadecimal checksum of a file; `algorithm` is a name of hashlib, or `FINGERPRINT`."""
     found = (
         xxhash.xxh3_128()
         if algorithm == FINGERPRINT
@@ -138,10 +139,10 @@ def digest(path: Path, algorithm: str) -> str:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files in a folder and those below it; each of them may be a link to a folder."""
+    """All files in a folder and its subfolders, sorted; links to folders are followed."""
     found, seen = [], set()
     for top, folders, names in os.walk(folder, followlinks=True):
-        if (place := os.path.realpath(top)) in seen:  # a link that leads back
+        if (place := os.path.realpath(top)) in seen:  # a link to a folder that was visited already
             folders.clear()
             continue
         seen.add(place)
@@ -150,12 +151,12 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of all files in a folder; 0 where there is none."""
+    """Total size of all files in a folder, in bytes; 0 if the folder does not exist."""
     return total_size(files_below(folder))
 
 
 def total_size(files: Iterable[Path]) -> int:
-    """Bytes of these files; a link that leads nowhere has none."""
+    """Total size of these files in bytes; a broken link counts 0."""
     size = 0
     for path in files:
         with suppress(OSError):
@@ -164,5 +165,5 @@ def total_size(files: Iterable[Path]) -> int:
 
 
 def megabytes(size: int) -> str:
-    """A number of bytes, to be read."""
+    """A number of bytes as text for people, in MB."""
     return f"{size / 1e6:,.1f} MB"

@@ -1,7 +1,7 @@
-"""What is used of `datasets` and is not in its documentation: it may change without notice.
+"""All uses of undocumented parts of `datasets`, which may change without notice.
 
-Each function has a test that fails where it did. What is replaced in `datasets` stands in
-`builders.repository.pinning`.
+Each function has a test that fails if `datasets` has changed. Functions of `datasets` that are
+replaced are in `builders.repository.pinning`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from datasets import Dataset, Features, IterableDataset
 
 
 def format_of_stream(stream: IterableDataset) -> str | None:
-    """The format that a stream's rows have: ``arrow``, ``torch``, ...; None for Python objects."""
+    """The format of a stream's rows: ``arrow``, ``torch``, ...; None for Python objects."""
     return stream._formatting.format_type if stream._formatting else None
 
 
 def rows_of(dataset: Dataset) -> pa.ChunkedArray | None:
-    """Which rows of its table a data set has, in order; None where it has all of them."""
+    """The rows of its table that a dataset selects, in order; None if it has all rows."""
     return None if dataset._indices is None else dataset._indices.column(0)
 
 
 def features_for_card(features: Features) -> list[dict[str, Any]]:
-    """Features as a dataset card's YAML has them."""
+    """Features in the form that a dataset card's YAML uses."""
     listed: list[dict[str, Any]] = features._to_yaml_list()
     return listed

@@ -1,32 +1,32 @@
-"""How much of a response is driven by the stimulus, and how much of that a model predicts.
+"""Measure how much of a response the stimulus drives, and how much of that a model predicts.
 
-Two measures need no model: signal and noise power, of which the signal-to-noise ratio follows
-(Sahani & Linden, "How linear are auditory cortical responses?", NIPS 15, 2003). With them a
-prediction's correlation can be told from the best that any model could reach (Hsu, Borst &
-Theunissen, Network 15, 2004; Schoppe et al., Front Comput Neurosci 10:10, 2016).
+Signal power and noise power, and their ratio, need no model (Sahani & Linden, "How linear are
+auditory cortical responses?", NIPS 15, 2003). With them, the correlation of a prediction can be
+compared with the best that any model could reach (Hsu, Borst & Theunissen, Network 15, 2004;
+Schoppe et al., Front Comput Neurosci 10:10, 2016).
 
 Every function takes a ``response`` in one of these forms:
 
 * an array (R, T), R trials of T bins, or nested lists; trials as a list may differ in length;
-* an array (..., R, T), such as (cells, R, T) of a population: one value per cell comes back;
-* a list with one of the above per stimulus, whose R and T may differ.
+* an array (..., R, T), such as (cells, R, T) of a population: the result has one value per cell;
+* a list with one of the above per stimulus; R and T may differ between stimuli.
 
-NaN, and infinite values, stand where there is nothing: padding, a trial that broke off, or a part
-that was not recorded. No function counts these bins.
+NaN and infinite values mark missing data: padding, a trial that ended early, or a part that was not
+recorded. No function counts these bins.
 
 A prediction may be longer or shorter than the response, as a spectrogram may. Both begin at bin 0,
 and only the bins that both have are compared.
 
-Several stimuli count as if they followed each other in time: powers are about the mean over all of
-them, so that differences between the mean responses to them are signal. Which trial of one stimulus
-to join to which of another is arbitrary, and where R differs they cannot be joined at all. So none
-are: each stimulus tells from its own R trials how much noise is left in their mean, and weighs as
-much as it has bins. Where R is equal, this is the average over all ways to join the trials.
+Several stimuli count as if they followed each other in time: powers are variances about one mean
+over all stimuli, so that differences between the mean responses to them are signal. Trials of
+different stimuli are not joined: which to join is arbitrary, and impossible where R differs.
+Instead, each stimulus gives, from its own R trials, the noise that is left in their mean, weighted
+by its number of bins. Where R is equal, this is the average over all ways to join the trials.
 
-An estimate uses the bins that two trials or more have values for. It is unbiased whatever the
-noise's autocorrelation if the trials of a stimulus are equally long (they may be padded), and for
-noise that is independent between bins in any case; otherwise one term, the variance of the trials'
-means, is approximate. Nothing can be estimated from single trials: the result is NaN then.
+An estimate uses the bins in which two or more trials have values. It is unbiased for noise with any
+autocorrelation if the trials of a stimulus are equally long (they may be padded), and always
+unbiased for noise that is independent between bins. Otherwise one term, the variance of the trials'
+means, is approximate. Single trials allow no estimate: the result is NaN.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ from builders.rows import arrow_batches
 
 Floats = NDArray[np.float64]
 
-#: Powers below this part of the mean square are the rounding of zero.
+#: Powers below this fraction of the mean square are rounding errors and set to zero.
 ROUNDING = 1e-12
 
 
 def signal_power(response: Any) -> Floats:
-    """Power of the part of a response that every trial shares: its variance over time.
+    """Signal power: the variance over time of the part of a response that all trials share.
 
     Sahani & Linden 2003: ``P(signal) = (R P(mean of trials) - mean of P(trial)) / (R - 1)``, with
-    ``P(x)`` the variance of x over time, divided by T. Written as what it is computed by,
-    ``P(signal) = P(mean of trials) - P(noise) / R``, it holds for stimuli that differ in R.
+    ``P(x)`` the variance of x over time, divided by T. It is computed in the equivalent form
+    ``P(signal) = P(mean of trials) - P(noise) / R``, which also holds for stimuli that differ in R.
 
     Parameters
     ----------
     response : array_like
-        See the head of this module; the unit is the user's, such as spikes per bin.
+        See the docstring of this module. In any unit, such as spikes per bin.
 
     Returns
     -------
     numpy.ndarray, (...)
-        In the response's unit squared; a scalar for one cell. As it is unbiased, it is negative at
-        times where there is little signal; it is not clipped, for averages over cells would be
-        biased then. 0 for a constant response; NaN where no stimulus has two trials.
+        In the response's unit squared; a scalar for one cell. The estimate is unbiased, so it can
+        be negative if there is little signal. It is not clipped, because clipping would bias
+        averages over cells. 0 for a constant response; NaN where no stimulus has two trials.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def signal_power(response: Any) -> Floats:
 
 
 def noise_power(response: Any) -> Floats:
-    """Power of a trial's deviation from what all trials share.
+    """Noise power: the variance over time of a single trial's deviation from the shared signal.
 
     Sahani & Linden 2003: ``P(noise) = mean of P(trial) - P(signal)``; see `signal_power` for the
     parameters, errors and unit. Never negative. NaN where no stimulus has two trials.
@@ -98,7 +98,7 @@ def noise_power(response: Any) -> Floats:
 def snr(response: Any) -> Floats:
     """Signal-to-noise ratio of single trials: `signal_power` / `noise_power`.
 
-    Negative where the estimate of the signal's power is; infinite without noise; NaN for a constant
+    Negative where the signal power is negative; infinite if there is no noise; NaN for a constant
     response, and where no stimulus has two trials. Parameters and errors as in `signal_power`.
     """
     powers = _powers(response)
@@ -106,17 +106,17 @@ def snr(response: Any) -> Floats:
 
 
 def cc_max(response: Any) -> Floats:
-    """The highest correlation with the mean of the trials that a model can be expected to reach.
+    """The highest expected correlation of any model with the mean of the trials (CC_max).
 
-    That of the signal itself: ``sqrt(P(signal) / P(mean of trials))``. The quantity is that of Hsu,
-    Borst & Theunissen 2004; computed from the signal power, without halving the trials at random,
-    by Schoppe et al. 2016. Parameters and errors as in `signal_power`.
+    This is the correlation of the signal itself, ``sqrt(P(signal) / P(mean of trials))``. Defined
+    by Hsu, Borst & Theunissen 2004; computed from the signal power, without splitting the trials
+    into random halves, as in Schoppe et al. 2016. Parameters and errors as in `signal_power`.
 
     Returns
     -------
     numpy.ndarray, (...)
-        0 to 1. NaN where the estimate of the signal's power is negative, for a constant response,
-        and where no stimulus has two trials.
+        0 to 1. NaN where the signal power is negative, for a constant response, and where no
+        stimulus has two trials.
     """
     powers = _powers(response)
     return _root(_ratio(powers.signal, powers.mean))
@@ -130,15 +130,15 @@ def correlation(prediction: Any, response: Any) -> Floats:
     Parameters
     ----------
     prediction : array_like, (..., T), or a list of such
-        For a list of stimuli a list of predictions, in the same order. NaN leave a bin out, and so
-        does a T that differs from the response's: the longer one's last bins do not count.
+        For a list of stimuli, a list of predictions in the same order. Bins with NaN are left out.
+        If T differs from the response's, only the bins that both have count.
     response : array_like
-        See the head of this module. A single trial is enough.
+        See the docstring of this module. A single trial is enough.
 
     Returns
     -------
     numpy.ndarray, (...)
-        Over the bins of all stimuli that have a value in both. NaN where one of them is constant.
+        Over the bins of all stimuli in which both have a value. NaN where one of them is constant.
 
     Raises
     ------
@@ -149,11 +149,11 @@ def correlation(prediction: Any, response: Any) -> Floats:
 
 
 def normalized_correlation(prediction: Any, response: Any) -> Floats:
-    """Correlation as a part of the highest to be expected: CC_norm = CC_abs / CC_max.
+    """Correlation divided by the highest expected one: CC_norm = CC_abs / CC_max.
 
     Schoppe et al. 2016: ``Cov(X, Y) / sqrt(Var(X) P(signal))``. 1 is expected for a model that
     predicts all of the signal; as P(signal) is an estimate, a value may exceed 1. Both correlations
-    are taken over the same bins: those of two trials or more in which the prediction has a value.
+    use the same bins: the bins with two or more trials in which the prediction has a value.
 
     Parameters, errors
         As in `correlation`.
@@ -161,7 +161,7 @@ def normalized_correlation(prediction: Any, response: Any) -> Floats:
     Returns
     -------
     numpy.ndarray, (...)
-        NaN where `correlation` or `cc_max` is, and where the signal power is 0.
+        NaN where `correlation` or `cc_max` is NaN, and where the signal power is 0.
     """
     predictions, stimuli = _matched(prediction, response)
     predicted = [
@@ -173,23 +173,23 @@ def normalized_correlation(prediction: Any, response: Any) -> Floats:
 
 
 def cell_quality(records: Any) -> pa.Table:
-    """How well each cell responds: one row per cell, in order of appearance.
+    """Measure how reliably each cell responds: one row per cell, in order of appearance.
 
-    Records are read once, some at a time, and a few numbers are kept per cell.
+    Records are read once, in batches; only a few sums are kept per cell.
 
     Parameters
     ----------
     records : Dataset or IterableDataset
-        Records of any corpus, typically the split ``val``: where every stimulus was presented once,
-        signal and noise cannot be told apart. Columns used: ``cell_id``, ``response``.
+        Records of any corpus, typically the split ``val``: if every stimulus was presented only
+        once, signal and noise cannot be separated. Columns used: ``cell_id``, ``response``.
 
     Returns
     -------
     pyarrow.Table
-        ``cell_id``; ``n_stimuli``, the number of its records; ``n_trials``, over all of them;
-        ``mean_rate`` in spikes/s; ``signal_power``, ``noise_power`` in (spikes/bin)^2, ``snr``,
-        ``cc_max`` as by the functions of these names, given the list of the cell's responses. NaN,
-        which passes no filter, where there is no estimate.
+        ``cell_id``; ``n_stimuli``, the number of its records; ``n_trials``, over all records;
+        ``mean_rate`` in spikes/s; ``signal_power``, ``noise_power`` in (spikes/bin)^2, ``snr`` and
+        ``cc_max`` as the functions of these names return for the list of the cell's responses. NaN
+        where no estimate is possible; NaN passes no filter.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def cell_quality(records: Any) -> pa.Table:
 
     Examples
     --------
-    Load the records of those cells only that respond reliably:
+    Load only the records of cells that respond reliably:
 
     >>> val = load_dataset("./wingert2026", "A1", split="val", streaming=True)  # doctest: +SKIP
     >>> good = cell_quality(val).filter(pc.field("snr") > 0.1)["cell_id"]  # doctest: +SKIP
@@ -232,7 +232,7 @@ def cell_quality(records: Any) -> pa.Table:
 
 
 class _Powers(NamedTuple):
-    """Of the signal, of the noise of a trial, and of the mean of the trials; (...) each."""
+    """Power of the signal, of single-trial noise, and of the trial mean; each of shape (...)."""
 
     signal: Floats
     noise: Floats
@@ -247,7 +247,7 @@ def _powers(response: Any) -> _Powers:
 
 
 def _sums(response: Floats) -> Floats:
-    """What the powers are estimated from; that of several stimuli is the sum of theirs.
+    """The sums that the powers are estimated from; sums of several stimuli can be added.
 
     Parameters
     ----------
@@ -256,9 +256,9 @@ def _sums(response: Floats) -> Floats:
     Returns
     -------
     numpy.ndarray, (..., 7)
-        Over the bins that have two trials: their number; the sums of the trials' mean, of its
-        square, of the variance across trials, and of that of their mean; the squared sum over time
-        of a trial's noise, and of the noise in the mean.
+        Over the bins that have two trials or more: the number of bins; the sums of the trial mean,
+        of its square, of the variance across trials, and of the variance of the trial mean; the
+        squared sum over time of single-trial noise, and of the noise in the trial mean.
     """
     mean, count = _mean(response)
     used = count >= 2
@@ -266,7 +266,7 @@ def _sums(response: Floats) -> Floats:
     present = np.isfinite(response) & used[..., None, :]
     noise = np.where(present, response - mean[..., None, :], 0.0)
     variance = np.square(noise).sum(-2) / (n - 1)
-    # Deviations from a mean of n are too small by this factor; bins differ in n.
+    # Deviations from the mean of n trials are too small by this factor; n differs between bins.
     noise *= np.sqrt(n / (n - 1))[..., None, :]
     trials = np.maximum(present.any(-1).sum(-1), 1)
     of_trial, of_mean = noise.sum(-1), (noise / n[..., None, :]).sum(-1)
@@ -283,10 +283,10 @@ def _sums(response: Floats) -> Floats:
 
 
 def _estimate(sums: Floats) -> _Powers:
-    """Mean square less squared mean, of the mean of the trials, of a trial's noise, of the mean's.
+    """Each power is E[x^2] - E[x]^2: for the trial mean, single-trial noise, noise in the mean.
 
-    The squared mean of the noise is the variance of a trial's mean (of the mean of all, for the
-    noise in the mean); that of several stimuli, whose trials are independent, is the sum of theirs.
+    For noise, E[x]^2 is the variance over trials of a trial's mean over time (or of the trial
+    mean's). Trials of several stimuli are independent, so their variances add up.
     """
     bins, mean, square, variance, variance_of_mean, of_trial, of_mean = np.moveaxis(sums, -1, 0)
     bins = np.where(bins > 0, bins, np.nan)
@@ -303,9 +303,9 @@ def _estimate(sums: Floats) -> _Powers:
 
 
 def _tallies(batch: pa.Table) -> list[Floats]:
-    """Of each row 1, and its numbers of trials, bins and spikes, then its `_sums`.
+    """For each row: 1, its numbers of trials, bins and spikes, and its `_sums`.
 
-    Neighbouring rows whose trials have the same lengths are computed together.
+    Adjacent rows whose trials have the same lengths are computed together.
     """
     values, lengths, counts = flatten_matrices(batch["response"])
     per_row = np.split(lengths, counts.cumsum()[:-1])
@@ -329,14 +329,14 @@ def _tallies(batch: pa.Table) -> list[Floats]:
 
 
 def _mean(response: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Mean of the trials, NaN where there is none, and their number, (..., T)."""
+    """Mean of the trials in each bin (NaN without a trial), and the number of trials; (..., T)."""
     present = np.isfinite(response)
     count = present.sum(-2)
     return _ratio(np.where(present, response, 0.0).sum(-2), count), count
 
 
 def _correlation(predictions: list[Floats], stimuli: list[Floats], trials: int) -> Floats:
-    """Over the bins that have a prediction and at least so many trials."""
+    """Correlation over the bins that have a prediction and at least `trials` trials."""
     y, count = (np.concatenate(parts, -1) for parts in zip(*map(_mean, stimuli), strict=True))
     x = np.concatenate(predictions, axis=-1)
     used = np.isfinite(x) & (count >= trials)
@@ -353,7 +353,7 @@ def _correlation(predictions: list[Floats], stimuli: list[Floats], trials: int) 
 
 
 def _matched(prediction: Any, response: Any) -> tuple[list[Floats], list[Floats]]:
-    """Predictions and responses, one of each per stimulus, the predictions as long as these."""
+    """One prediction and one response per stimulus; predictions get the responses' lengths."""
     stimuli = _stimuli(response)
     given = prediction if _several(response) else [prediction]
     predictions = [np.asarray(x, np.float64) for x in given]
@@ -372,19 +372,19 @@ def _matched(prediction: Any, response: Any) -> tuple[list[Floats], list[Floats]
 
 
 def _as_long(prediction: Floats, n_bins: int) -> Floats:
-    """A prediction of so many bins: cut, or with NaN at the end, which do not count."""
+    """Cut a prediction to `n_bins`, or pad it with NaN, which does not count."""
     cut = prediction[..., :n_bins]
     missing = [(0, 0)] * (cut.ndim - 1) + [(0, n_bins - cut.shape[-1])]
     return np.pad(cut, missing, constant_values=np.nan)
 
 
 def _several(response: Any) -> bool:
-    """Is this a list of stimuli, not one?"""
+    """Whether this is a list of stimuli, not one stimulus."""
     return is_list(response) and depth(response) > 2
 
 
 def _stimuli(response: Any) -> list[Floats]:
-    """A response in any of its forms as one (..., R, T) per stimulus, padded with NaN."""
+    """Convert a response of any form to one array (..., R, T) per stimulus, padded with NaN."""
     stimuli = [_padded(x) for x in (response if _several(response) else [response])]
     if any(stimulus.ndim < 2 for stimulus in stimuli):
         raise _no_response(f"shapes {[x.shape for x in stimuli]}")
@@ -392,7 +392,7 @@ def _stimuli(response: Any) -> list[Floats]:
 
 
 def _padded(trials: Any) -> Floats:
-    """One (..., R, T), or a list of trials that may differ in length."""
+    """Convert one (..., R, T), or a list of trials that may differ in length, to one array."""
     try:
         array: Floats = np.asarray(pad_trials(trials), np.float64)
         return array
@@ -416,7 +416,7 @@ def _ratio(x: Any, y: Any) -> Floats:
 
 
 def _root(x: Floats) -> Floats:
-    """Square root, NaN where `x` is negative, without a warning."""
+    """Square root without a warning; NaN where `x` is negative."""
     with np.errstate(invalid="ignore"):
         root: Floats = np.sqrt(x)
     return root

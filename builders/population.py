@@ -1,4 +1,4 @@
-"""Populations: which cell has data for which stimulus, and the responses of many cells at once."""
+"""Populations: for each stimulus, the responses of all cells together."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def _refuse_duplicates(found: Coverage) -> None:
 
 
 class Population(torch.utils.data.Dataset[dict[str, Any]]):
-    """One item per stimulus: its spectrogram, and the responses of all cells to it.
+    """A torch dataset with one item per stimulus: its spectrogram and all cells' responses.
 
-    The responses stay where `datasets` keeps them, mapped into memory, until an item is read, and
-    the workers of a `DataLoader` share them. Batches: ``collate_fn=Population.collate``.
-    Stimuli and cells are in the order of each one's first record.
+    Responses stay in the memory-mapped files of `datasets` until an item is read; the workers of a
+    `DataLoader` share them. For batches, use ``collate_fn=Population.collate``.
+    Stimuli are in the order of their first record, and so are cells.
 
     Parameters
     ----------
     records : Dataset
         Records of any config, not streamed.
     stimuli : Dataset or DatasetDict
-        Their stimuli, or more: ``load_dataset(corpus, "stimuli")``.
+        The stimuli of these records; more are allowed: ``load_dataset(corpus, "stimuli")``.
 
     Raises
     ------
@@ -82,12 +82,12 @@ class Population(torch.utils.data.Dataset[dict[str, Any]]):
 
     @property
     def stimuli(self) -> pa.Table:
-        """The S items' stimuli in their order: that table's columns but the spectrogram."""
+        """One row per item, in order: the columns of the stimuli table except the spectrogram."""
         return self._coverage.stimuli
 
     @property
     def cells(self) -> pa.Table:
-        """The axis N of the items, in their cells' order: the columns that describe a cell."""
+        """One row per cell, in the order of the items' axis N: the columns that describe a cell."""
         return self._coverage.cells
 
     @property
@@ -100,10 +100,10 @@ class Population(torch.utils.data.Dataset[dict[str, Any]]):
         cells: Mapping[str, Any] | None = None,
         stimuli: Mapping[str, Any] | None = None,
     ) -> Population:
-        """The population of the cells and the stimuli that have certain values in their columns.
+        """A population of the cells and stimuli that have the given values in their columns.
 
-        As if it had been made of these records alone: see `Coverage.select`. For more than
-        equality, choose in a table and select by id.
+        The result is as if made from the matching records only; see `Coverage.select`. For other
+        conditions than equality, filter a table and select by id.
 
         Examples
         --------
@@ -122,19 +122,19 @@ class Population(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.stimuli)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The responses to one stimulus.
+        """One stimulus, with the responses of all N cells.
 
-        R is the largest number of trials of its cells, T the largest number of bins of their
-        responses and of the spectrogram, all of which begin at bin 0 and are never cut. A
-        spectrogram shorter than T is padded with zeros. Which bins a loss counts is said in
-        `builders.training.collate`: here ``mask & stimulus_mask``.
+        R is the largest number of trials of any cell. T is the largest number of bins of the
+        responses and the spectrogram; they all begin at bin 0 and are never cut. A spectrogram
+        shorter than T is padded with zeros. A loss should count the bins in
+        ``mask & stimulus_mask``; `builders.training.collate` explains why.
 
         Returns
         -------
         dict
             ``stim_id``; ``spectrogram`` (F, T) float32; ``response`` (N, R, T) float32, NaN where
-            there are no data; ``mask`` (N, R, T) bool, true where there are; ``stimulus_mask``
-            (T,) bool, true up to the end of the spectrogram.
+            there are no data; ``mask`` (N, R, T) bool, true where there are data;
+            ``stimulus_mask`` (T,) bool, true up to the end of the spectrogram.
         """
         index = range(len(self))[index]
         stim_id = self.stimuli["stim_id"][index].as_py()
@@ -159,7 +159,7 @@ class Population(torch.utils.data.Dataset[dict[str, Any]]):
 
     @staticmethod
     def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-        """Make a batch of B items of one population, padded on the right.
+        """Make one batch of B items of a population, padded at the end of each axis.
 
         Returns
         -------
@@ -193,9 +193,9 @@ class Population(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def _read(dataset: Dataset, rows: Any) -> list[Any]:
-    """The matrices in these rows, in ascending order, of an Arrow-formatted dataset's one column.
+    """The matrices in some rows of an Arrow-formatted dataset with one column.
 
-    Rows that follow one another are one slice.
+    `rows` must be ascending. Consecutive rows are read as one slice.
     """
     first, last = int(rows[0]), int(rows[-1])
     key = range(first, last + 1) if last - first + 1 == len(rows) else rows

@@ -1,8 +1,8 @@
-"""What the papers do to the data when they read them; what is on disk stays as released.
+"""Preprocess data as the papers do, when rows are read; files on disk stay as released.
 
 A spectrogram is log compressed and scaled to [0, 1] per frequency band, a response is scaled to
 [0, 1] per cell. The scales are fitted once, on the estimation data, and applied to one row or batch
-at a time, so that no scaled copy of a data set is ever stored:
+at a time, so that no scaled copy of a dataset is stored:
 
 >>> bands = BandScaler.fit(load_dataset("./wingert2026", "stimuli"))      # doctest: +SKIP
 >>> stimuli = load_dataset("./wingert2026", "stimuli").with_transform(bands)    # doctest: +SKIP
@@ -10,12 +10,12 @@ at a time, so that no scaled copy of a data set is ever stored:
 >>> records = load_dataset("./wingert2026", "A1", streaming=True)         # doctest: +SKIP
 >>> scaled = records.map(CellScaler.fit(records))                         # doctest: +SKIP
 
-Bins that were not recorded are NaN. No fit counts them (nor infinite values); scaled or smoothed,
-they stay NaN, and the bins beside them are not spoilt.
+Bins that were not recorded are NaN. Fits ignore NaN and infinite values. Scaling and smoothing keep
+NaN as NaN, and do not spread it to neighbouring bins.
 
-A transform takes the place of a format: a trainer that wants both writes a function that calls
-both scalers, or that makes tensors of what they return. A mapped stream no longer knows its
-columns' types; ``map(scaler, features=...)`` with those of the stream before keeps them.
+A dataset has either a transform or a format. To use both scalers, or to get tensors, write one
+function that calls both scalers or converts their results. A mapped stream no longer knows its
+columns' types; to keep them, pass the original features: ``map(scaler, features=...)``.
 
 Source of the preprocessing: the code and notebooks published with Pennington & David, PLoS Comput
 Biol 2023, and Wingert et al., Nat Neurosci 2026.
@@ -36,17 +36,17 @@ from builders.errors import CorpusError
 from builders.ragged import depth, flatten_matrices, is_list, pad_trials
 from builders.rows import arrow_batches
 
-#: A NumPy array or a torch tensor: a function returns what it was given.
+#: A NumPy array or a torch tensor; a function returns the type that it was given.
 Array = TypeVar("Array")
 
-#: Scaled spectrograms below this are 0.
+#: Values of scaled spectrograms below this are set to 0.
 FLOOR = 1e-6
 
 
 def log_compress(x: Array, offset: float = -1.0) -> Array:
     """``log((x + d) / d)`` with ``d = 10**offset``: the papers' compression of a spectrogram.
 
-    It is computed as ``log1p(x / d)``, which is the same and loses no digits of a small `x`.
+    It is computed as ``log1p(x / d)``, which is equal and keeps full precision for small `x`.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ class BandScaler:
     Parameters
     ----------
     low, high : tuple of float
-        Per band, the extremes of the log compressed spectrograms that it was fitted on.
+        Per band, the lowest and highest log compressed value in the fit.
     offset : float
-        Of the log compression, see `log_compress`.
+        Offset of the log compression, see `log_compress`.
     """
 
     low: tuple[float, ...]
@@ -88,16 +88,16 @@ class BandScaler:
 
     @classmethod
     def fit(cls, stimuli: Any, *, subset: str | None = "est", offset: float = -1.0) -> BandScaler:
-        """Find each band's extremes over all stimuli and bins, in one pass; NaN do not count.
+        """Find each band's extremes over all stimuli and bins, in one pass; NaN is ignored.
 
         Parameters
         ----------
         stimuli : Dataset, IterableDataset, DatasetDict or IterableDatasetDict
             The config ``stimuli`` of a corpus, or rows with a column ``spectrogram`` (F, T).
         subset : str or None
-            Which rows count; see `arrow_batches`.
+            Which rows to fit; see `arrow_batches`.
         offset : float
-            Of the log compression.
+            Offset of the log compression.
 
         Raises
         ------
@@ -130,7 +130,7 @@ class BandScaler:
         return cls(tuple(low.tolist()), tuple(high.tolist()), offset)
 
     def scale(self, spectrogram: Array) -> Array:
-        """A spectrogram as released, compressed and scaled.
+        """Compress and scale a spectrogram that is as released.
 
         Parameters
         ----------
@@ -139,13 +139,13 @@ class BandScaler:
         Returns
         -------
         numpy.ndarray or torch.Tensor, (..., F, T)
-            float32 stays float32. [0, 1] for what was fitted, other stimuli may exceed 1; what is
-            below 1e-6 is 0, and so is a band that was constant in the fit. NaN stay NaN.
+            float32 stays float32. [0, 1] for the stimuli of the fit; others may exceed 1. Values
+            below 1e-6 become 0, and so does a band that was constant in the fit. NaN stays NaN.
 
         Raises
         ------
         CorpusError
-            If the number of bands is not that of the fit.
+            If the number of bands differs from the fit.
         """
         scaled: Any = log_compress(spectrogram, self.offset)
         if scaled.ndim < 2 or scaled.shape[-2] != len(self.low):
@@ -162,7 +162,7 @@ class BandScaler:
         return result
 
     def __call__(self, rows: Mapping[str, Any]) -> dict[str, Any]:
-        """A row, or a batch of rows, with its ``spectrogram`` scaled and all else as it was.
+        """Scale the ``spectrogram`` of a row or a batch of rows; other columns are unchanged.
 
         For `Dataset.with_transform` and `IterableDataset.map` (of rows, or batched), or in a loop.
         Lists become float32 arrays.
@@ -198,7 +198,7 @@ class CellScaler:
     Parameters
     ----------
     extremes : dict of str to (float, float)
-        Of each cell, the lowest and the highest value over all trials and stimuli of the fit, in
+        For each cell, the lowest and the highest value over all trials and stimuli of the fit, in
         spikes per bin.
     """
 
@@ -208,14 +208,14 @@ class CellScaler:
     def fit(cls, records: Any, *, subset: str | None = "est") -> CellScaler:
         """Find each cell's extremes over all trials, stimuli and bins, in one pass.
 
-        NaN do not count; a cell that has nothing else is not in the fit.
+        NaN is ignored; a cell without any other value is not in the fit.
 
         Parameters
         ----------
         records : Dataset, IterableDataset, DatasetDict or IterableDatasetDict
             Records of any corpus, or rows with columns ``cell_id`` and ``response`` (R, T).
         subset : str or None
-            Which rows count; see `arrow_batches`.
+            Which rows to fit; see `arrow_batches`.
 
         Raises
         ------
@@ -234,19 +234,19 @@ class CellScaler:
         return cls(found)
 
     def scale(self, response: Array, cell_id: str) -> Array:
-        """A cell's response, scaled.
+        """Scale the response of a cell.
 
         Parameters
         ----------
         response : numpy.ndarray or torch.Tensor
-            Spike counts of any shape, mostly (R, T).
+            Spike counts of any shape, usually (R, T).
         cell_id : str
 
         Returns
         -------
         numpy.ndarray or torch.Tensor
-            Of the same shape; float32 stays float32. [0, 1] for what was fitted, other responses
-            may lie outside; all 0 for a cell that was constant in the fit. NaN stay NaN.
+            Of the same shape; float32 stays float32. [0, 1] for the responses of the fit; others
+            may lie outside. All 0 for a cell that was constant in the fit. NaN stays NaN.
 
         Raises
         ------
@@ -266,11 +266,11 @@ class CellScaler:
         return scaled
 
     def __call__(self, rows: Mapping[str, Any]) -> dict[str, Any]:
-        """A row, or a batch of rows, with its ``response`` scaled and all else as it was.
+        """Scale the ``response`` of a row or a batch of rows; other columns are unchanged.
 
         For `Dataset.with_transform` and `IterableDataset.map` (of rows, or batched), or in a loop.
         Needs the column ``cell_id``. Lists become float32 arrays. Trials that differ in length
-        become an array of arrays, those of torch a list of tensors.
+        become an array of arrays; torch tensors become a list of tensors.
         """
         response, cells = _column(rows, "response"), _column(rows, "cell_id")
         scaled: Any
@@ -309,32 +309,32 @@ class CellScaler:
 def smooth(
     response: ArrayLike, window_ms: float = 21.0, dt_ms: float = 10.0
 ) -> NDArray[np.floating[Any]]:
-    """A response convolved along time with a Hann window of unit area.
+    """Smooth a response: convolve it along time with a Hann window of unit area.
 
-    The window is ``(1 + cos(2 pi t / W)) / W`` for ``|t| < W / 2``. Sampled at bins half as wide it
-    would all but vanish beside t = 0 (21 ms at 10 ms: 0.006 of its peak), so the weight of a bin is
-    the window's area within it: how a spike at a bin's centre is spread. 21 ms at bins of 10 ms
-    make 3 weights, 0.103, 0.794, 0.103; at bins of 1 ms the usual 21. A window no wider than a bin
-    changes nothing.
+    The window is ``(1 + cos(2 pi t / W)) / W`` for ``|t| < W / 2``. The weight of a bin is the
+    window's area within the bin, i.e. how a spike at a bin's centre is spread. (Sampling the window
+    at bin centres instead would give almost 0 next to t = 0 for bins of about W / 2: 0.006 of the
+    peak for 21 ms at 10 ms.) 21 ms at bins of 10 ms gives 3 weights, 0.103, 0.794, 0.103; at bins
+    of 1 ms the usual 21. A window no wider than a bin changes nothing.
 
-    At the edges, and beside NaN, the weights of the bins that exist are scaled to sum to 1: nothing
-    is assumed about what lies beyond, and a constant response stays as it is (the sum over time is
-    then only nearly preserved).
+    At the edges, and next to NaN, the weights of the existing bins are scaled to sum to 1. So
+    nothing is assumed about missing bins, and a constant response stays constant (the sum over time
+    is then only nearly preserved).
 
     Parameters
     ----------
     response : array_like, (..., T)
-        Spike counts or rates of trials, or a PSTH; NaN (or infinite) where there is nothing. Trials
-        as a list may differ in length.
+        Spike counts or rates of trials, or a PSTH; NaN (or infinite) where data are missing.
+        Trials as a list may differ in length.
     window_ms : float
         W, the window's full width; 21 ms as in Hsu, Borst & Theunissen, Network 2004.
     dt_ms : float
-        Width of a bin.
+        Width of a bin, in milliseconds.
 
     Returns
     -------
     numpy.ndarray, (..., T)
-        float32 stays float32; NaN where there is nothing, and after the end of a trial that is
+        float32 stays float32; NaN where data are missing, and after the end of a trial that is
         shorter than others.
 
     Raises
@@ -374,14 +374,14 @@ def smooth(
 
 
 def extremes(values: NDArray[Any], sizes: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The lowest and the highest of each group of `values`, which follow each other.
+    """The lowest and the highest value of each group; groups are consecutive parts of `values`.
 
     Parameters
     ----------
     values : numpy.ndarray, (N,)
-        NaN and infinite values do not count.
+        NaN and infinite values are ignored.
     sizes : numpy.ndarray, (G,)
-        Of each group; they sum to N.
+        Size of each group; they sum to N.
 
     Returns
     -------
@@ -407,7 +407,7 @@ def _column(rows: Mapping[str, Any], name: str) -> Any:
 
 
 def _array(value: Any) -> Any:
-    """Nested lists as float32, the type of the columns they come from; arrays as they are."""
+    """Convert nested lists to float32, the type of their columns; return arrays unchanged."""
     if not isinstance(value, list):
         return value
     try:
@@ -417,7 +417,7 @@ def _array(value: Any) -> Any:
 
 
 def _like(x: Any, values: NDArray[np.float64]) -> Any:
-    """`values` as an array, or a tensor, of the type of `x`."""
+    """Convert `values` to the type of `x`: an array or a tensor of the same dtype."""
     if hasattr(x, "new_tensor"):
         return x.new_tensor(values)
     return values.astype(x.dtype)

@@ -18,7 +18,7 @@ Matrix = NDArray[Any] | list[NDArray[Any]]
 
 
 def matrices(column: pa.Array) -> Iterator[Matrix]:
-    """The values of an array of nested lists, one by one, as views of its memory."""
+    """Yield each value of an array of nested lists as a matrix that shares the array's memory."""
     rows = column.values
     starts = column.offsets.to_numpy()
     bounds = rows.offsets.to_numpy()[starts[0] : starts[-1] + 1]
@@ -40,7 +40,7 @@ def _floats(rows: pa.Array) -> NDArray[Any]:
 
 
 def n_columns(matrix: Matrix) -> int:
-    """The length of a matrix' longest row."""
+    """The length of the longest row of a matrix."""
     if isinstance(matrix, np.ndarray):
         return int(matrix.shape[1])
     return max(map(len, matrix), default=0)
@@ -59,11 +59,11 @@ def place(matrix: Matrix, target: NDArray[Any]) -> None:
 def padded(items: Sequence[Matrix], n_bins: int, fill: float = 0) -> NDArray[np.float32]:
     """Put B matrices of at most R rows and `n_bins` columns into one array (B, R, n_bins).
 
-    All memory is NumPy's: where cores are shared, torch's filling of its own, by a thread for
-    each core, takes longer than everything else here.
+    Memory is allocated by NumPy and not by torch: torch fills memory with one thread per core,
+    which, on a machine with shared cores, takes longer than everything else here.
     """
     values = np.zeros((len(items), max(map(len, items)), n_bins), np.float32)
-    if fill:  # the system's memory is zero already
+    if fill:  # new memory is zero already
         values.fill(fill)
     for item, into in zip(items, values, strict=True):
         place(item, into)
@@ -73,21 +73,21 @@ def padded(items: Sequence[Matrix], n_bins: int, fill: float = 0) -> NDArray[np.
 def flatten_matrices(
     column: pa.ChunkedArray,
 ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
-    """A column of nested lists, such as responses, as one array, with no Python lists on the way.
+    """Flatten a column of nested lists, such as responses, without making Python lists.
 
     Returns
     -------
     values : numpy.ndarray, (N,)
         All values, in order; NaN where they are null.
     lengths : numpy.ndarray of int64
-        Of each inner list, such as a trial.
+        Length of each inner list, such as a trial.
     counts : numpy.ndarray of int64
-        Of each row, the number of its inner lists.
+        Number of inner lists of each row.
 
     Raises
     ------
     CorpusError
-        If the column holds something else.
+        If the column does not hold nested lists.
     """
     outer = column.combine_chunks()
     try:
@@ -105,14 +105,14 @@ def flatten_matrices(
 
 
 def is_list(value: Any) -> bool:
-    """Is this a list, or an array of objects, rather than an array of numbers or a tensor?"""
+    """Whether this is a list or an array of objects, not an array of numbers or a tensor."""
     if isinstance(value, np.ndarray):
         return bool(value.dtype == object)
     return isinstance(value, list | tuple)
 
 
 def pad_trials(response: Any) -> NDArray[Any]:
-    """A response as one array; trials that end earlier than others have NaN after their end.
+    """A response as one array; shorter trials are padded with NaN at their end.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def pad_trials(response: Any) -> NDArray[Any]:
     Raises
     ------
     TypeError or ValueError
-        If it is something else.
+        If `response` is something else.
     """
     if not (is_list(response) and depth(response) == 2):
         return np.asarray(response)
@@ -134,7 +134,7 @@ def pad_trials(response: Any) -> NDArray[Any]:
 
 
 def depth(value: Any) -> int:
-    """Number of axes of an array, a tensor, or of nested lists of them."""
+    """Number of axes of an array, of a tensor, or of nested lists of these."""
     if hasattr(value, "ndim") and value.dtype != object:
         return int(value.ndim)
     if isinstance(value, list | tuple | np.ndarray):
@@ -143,9 +143,9 @@ def depth(value: Any) -> int:
 
 
 def shapes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of each matrix in a column of nested lists, from the offsets alone.
+    """Number of rows and columns of each matrix in a column of nested lists; reads offsets only.
 
-    The columns are those of the longest row: the trials of a response may differ in length.
+    The number of columns is the length of the longest row: trials may differ in length.
     """
     rows = np.array(pc.list_value_length(column), np.int64)
     inner = [pc.list_value_length(chunk.flatten()).to_numpy() for chunk in column.chunks]

@@ -1,4 +1,4 @@
-"""The rows of what `load_dataset` returned, map-style or streamed, as Arrow tables."""
+"""Read the rows of a dataset, map-style or streamed, as Arrow tables."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from datasets import Dataset, DatasetDict, IterableDataset
 
 from builders.errors import CorpusError
 
-#: Rows read at once: 18 MB of the largest spectrograms.
+#: Rows per batch: 18 MB of the largest spectrograms.
 BATCH_ROWS = 64
 
 
 def arrow_batches(data: Any, columns: list[str], subset: str | None = None) -> Iterator[pa.Table]:
-    """The wanted columns of a data set, some rows at a time, as Arrow tables.
+    """Yield some columns of a dataset as Arrow tables, `BATCH_ROWS` rows or fewer at a time.
 
     Parameters
     ----------
     data : Dataset, IterableDataset, DatasetDict or IterableDatasetDict
-        What `load_dataset` returns. Its format (torch, a transform, ...) does not matter.
+        What `load_dataset` returns, in any format (torch, a transform, ...).
     columns : list of str
         Columns that every row must have.
     subset : str or None
-        ``est`` or ``val``: of a dict of splits only the split of this name is read, and where rows
-        have a column ``subset`` only those of this subset. None: all splits and rows.
+        ``est`` or ``val``: in a dict of splits, only the split of this name is read; if there is
+        a column ``subset``, only rows of this subset are read. None: all splits and rows.
 
     Yields
     ------
     pyarrow.Table
-        At least one, none of them empty; `columns` may be followed by others.
+        At least one table; none is empty. They may have more columns than `columns`.
 
     Raises
     ------
     CorpusError
-        If `data` is something else, or if it lacks the split, a column, or any such row.
+        If `data` is something else, lacks the split or a column, or has no matching row.
     """
     splits = data if isinstance(data, dict) else {"": data}
     if subset is not None and isinstance(data, dict):
@@ -64,10 +64,10 @@ def arrow_batches(data: Any, columns: list[str], subset: str | None = None) -> I
 
 
 def _tables(data: Any, columns: list[str]) -> Iterator[pa.Table]:
-    """The rows of one split, with no more columns than needed.
+    """Yield the rows of one split, with only the columns that are needed.
 
-    A stream that has been mapped does not know its columns; their types are then guessed per row
-    and differ where values are null, so that rows cannot be put together.
+    A stream that was mapped does not know its columns. It is read row by row: the types are guessed
+    per row and differ where values are null, so that rows cannot be put into one table.
     """
     if not isinstance(data, Dataset | IterableDataset):
         raise CorpusError(
@@ -99,7 +99,7 @@ def column_names(data: Data) -> list[str]:
 
 
 def read_table(data: Data, columns: Sequence[str]) -> pa.Table:
-    """These columns, all splits one after the other; nothing is copied."""
+    """Some columns of all splits, one split after the other, as one table without a copy."""
     check_columns(
         columns,
         column_names(data),
@@ -113,12 +113,12 @@ def read_table(data: Data, columns: Sequence[str]) -> pa.Table:
 
 
 def require_columns(dataset: Any, *names: str) -> None:
-    """Refuse what is not a dataset, or lacks one of these columns.
+    """Check that `dataset` is a dataset and has these columns.
 
     Raises
     ------
     CorpusError
-        Naming the type, or the column.
+        If it is not a dataset, its columns are unknown, or one of these columns is missing.
     """
     if not isinstance(dataset, Dataset | IterableDataset):
         raise CorpusError(
@@ -135,7 +135,7 @@ def require_columns(dataset: Any, *names: str) -> None:
 
 
 def check_columns(wanted: Iterable[str], found: Collection[str], fix: str) -> None:
-    """Raise a `CorpusError` that names the wanted columns which are not found, and those found."""
+    """Raise a `CorpusError` if a wanted column is missing; it names the missing and found ones."""
     if missing := [name for name in wanted if name not in found]:
         raise CorpusError(
             f"the data have no column {', '.join(missing)}",

@@ -1,15 +1,15 @@
 """The features of records, cells and stimuli.
 
-Ragged arrays are nested lists with the long axis inside: one inner list per trial, or per
-frequency band. (`Array2D` silently scrambles a transposed array, and a short axis innermost is
-30-60 times slower to read.)
+Ragged arrays are nested lists whose inner lists run over time: one inner list per trial, or per
+frequency band. (`Array2D` silently scrambles a transposed array; and nested lists whose inner axis
+is the short one are 30-60 times slower to read.)
 """
 
 from __future__ import annotations
 
 from datasets import List, Value
 
-#: The columns that say which cell a row belongs to; parsed from the cell id by `parse_cell_id`.
+#: The columns that identify the cell of a row; most are parsed from its id by `parse_cell_id`.
 CELL_ID = {
     "cell_id": Value("string"),
     "site": Value("string"),
@@ -22,7 +22,8 @@ CELL_ID = {
 }
 
 #: One row per (stimulus, cell) pair with data. R trials, T bins: ``response`` (R, T) float32 holds
-#: spike counts per bin, ``onsets`` (R,) float64 the trials' onsets in the recording in seconds.
+#: spike counts per bin; ``onsets`` (R,) float64 holds when each trial began, in seconds from the
+#: start of the recording.
 RECORDS = {
     "stim_id": Value("string"),
     "stim": Value("string"),
@@ -33,7 +34,7 @@ RECORDS = {
 }
 
 #: One row per stimulus and session. F bands, T bins: ``spectrogram`` (F, T) float32 as released,
-#: ``dt_ms`` the width of a bin in milliseconds, ``n_trials`` how often it was presented.
+#: ``dt_ms`` is the bin width in milliseconds, ``n_trials`` how often the stimulus was presented.
 STIMULI = {
     "stim_id": Value("string"),
     "stim": Value("string"),

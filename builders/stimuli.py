@@ -1,8 +1,8 @@
-"""Stimuli beside records: spectrograms joined when a row is read, sounds placed in their window.
+"""Join spectrograms to records when a row is read, and place sounds in their stimulus window.
 
 A spectrogram is far larger than the counts of one cell, and hundreds of cells share it: the
 records of wingert2026 with a spectrogram in each would be 86 GB instead of 4. So a record refers to
-its spectrogram by ``stim_id``, and nothing is copied until a row is asked for.
+its spectrogram by ``stim_id``, and nothing is copied until a row is read.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from builders.rows import require_columns
 #: The formats that a joined row can have; `None` is plain Python.
 FORMATS = (None, "arrow", "numpy", "torch", "jax", "tensorflow")
 
-#: How many streamed records are joined at once; nothing is copied, so it matters little.
+#: How many streamed records are joined at once. Nothing is copied, so the number matters little.
 STREAMED_AT_ONCE = 100
 
 
 class Spectrograms:
-    """The spectrograms of a table of stimuli, by ``stim_id``, left where they are: memory-mapped.
+    """Look up the spectrograms of a stimuli table by ``stim_id``; they stay memory-mapped.
 
-    Pickling it for another process passes the paths of the mapped files and the index.
+    Pickling this object for another process passes the paths of the mapped files and the index.
 
     Parameters
     ----------
     stimuli : Dataset or DatasetDict
-        What ``load_dataset(corpus, "stimuli")`` gives, or a part of it. The splits of a
-        `DatasetDict` are taken together.
+        What ``load_dataset(corpus, "stimuli")`` returns, or a part of it. The splits of a
+        `DatasetDict` are concatenated.
 
     Attributes
     ----------
     table : Dataset
-        One row per stimulus, all columns but the spectrogram.
+        One row per stimulus, all columns except the spectrogram.
     matrices : Dataset
-        The same rows, the spectrogram alone.
+        The same rows, with the spectrogram only.
     """
 
     def __init__(self, stimuli: Dataset | DatasetDict) -> None:
@@ -67,12 +67,12 @@ class Spectrograms:
         self._rows = {stim_id: row for row, stim_id in enumerate(ids)}
 
     def rows(self, stim_ids: Sequence[str]) -> list[int]:
-        """The rows of these stimuli in `table`.
+        """The row number of each of these stimuli in `table`.
 
         Raises
         ------
         CorpusError
-            If the table lacks some of them: how many, and how to leave their records out.
+            If the table lacks some of them; says how many, and how to leave their records out.
         """
         try:
             return [self._rows[stim_id] for stim_id in stim_ids]
@@ -92,7 +92,7 @@ class Spectrograms:
             ) from None
 
     def join(self, table: pa.Table) -> pa.Table:
-        """Records with a last column of spectrograms, a chunk each, that share the memory."""
+        """Append a column of spectrograms, one chunk per row, that shares the mapped memory."""
         rows = self.rows(table["stim_id"].to_pylist())
         return table.append_column("spectrogram", self.matrices[rows]["spectrogram"])
 
@@ -100,9 +100,9 @@ class Spectrograms:
 class JoinedRecords:
     """Map-style records with a ``spectrogram`` (F, T) in each row; made by `with_stimuli`.
 
-    It is what a torch `DataLoader` asks of a dataset, and no more: length, rows, batches of rows.
-    A row, a slice or a list of rows has the records' format. Whatever else `datasets` can do
-    (`filter`, `map`, `sort`, ...) is for the records, before they are joined.
+    It offers what a torch `DataLoader` needs: its length, rows, and batches of rows. A row, a slice
+    or a list of rows has the records' format. For anything else that `datasets` can do (`filter`,
+    `map`, `sort`, ...), apply it to the records before joining.
     """
 
     def __init__(self, records: Dataset, spectrograms: Spectrograms) -> None:
@@ -121,12 +121,12 @@ class JoinedRecords:
         return len(self.records)
 
     def __getitem__(self, key: SupportsIndex | slice | Iterable[int]) -> Any:
-        """A row, or a batch of rows; an Arrow table of them if the format is ``"arrow"``."""
+        """A row or a batch of rows; as an Arrow table if the format is ``"arrow"``."""
         found = self.records[key]
         rows = self._spectrograms.rows(self._stim_ids[key]["stim_id"].to_pylist())
         if isinstance(found, pa.Table):
             return found.append_column("spectrogram", self._matrices[rows]["spectrogram"])
-        # One by one: those of equal shape would be stacked, and so copied once more.
+        # One by one: `datasets` would stack spectrograms of equal shape, which is one more copy.
         spectrograms = [self._matrices[row]["spectrogram"] for row in rows]
         is_batch = isinstance(key, slice | Iterable)
         return {**found, "spectrogram": spectrograms if is_batch else spectrograms[0]}
@@ -149,47 +149,46 @@ class JoinedRecords:
         return self._with(self.records.shuffle(seed=seed))
 
     def shard(self, num_shards: int, index: int, contiguous: bool = True) -> JoinedRecords:
-        """As `Dataset.shard`: one node's part."""
+        """As `Dataset.shard`: the part of one node."""
         return self._with(self.records.shard(num_shards, index, contiguous=contiguous))
 
     def with_format(self, type: str | None = None, **options: Any) -> JoinedRecords:
-        """As `Dataset.with_format`, for one of `FORMATS`. The spectrogram is always there."""
+        """As `Dataset.with_format`, for one of `FORMATS`; the spectrogram is always included."""
         return self._with(self.records.with_format(type, **options))
 
 
 def with_stimuli(
     records: Dataset | IterableDataset, stimuli: Dataset | DatasetDict
 ) -> JoinedRecords | IterableDataset:
-    """Records with a ``spectrogram`` (F, T) float32 beside the ``response``, joined by ``stim_id``.
+    """Add a ``spectrogram`` (F, T) float32 to each record, looked up by its ``stim_id``.
 
     The spectrogram is looked up when a row is read, and equals the stimuli table's bit for bit.
-    It may be longer or shorter than the response, as the release has it: both come as stored, never
-    cut and never stretched. They start together, at bin 0; after the end of the shorter one the
-    other goes on alone. `builders.training.collate` pads them to one length.
-    With the format ``"arrow"`` it shares the table's memory: that is what `builders.training`
-    makes batches of fastest.
+    It may be longer or shorter than the response: both are returned as stored in the release, never
+    cut or stretched. Both start at bin 0. `builders.training.collate` pads them to one length.
+    With the format ``"arrow"``, spectrograms share the stimuli table's memory, and
+    `builders.training` makes batches fastest.
 
     Parameters
     ----------
     records : Dataset or IterableDataset
-        Records of any config and format, with their ``stim_id``.
+        Records of any config and format, with a column ``stim_id``.
     stimuli : Dataset or DatasetDict
-        The stimuli of those records, or more: ``load_dataset(corpus, "stimuli")``.
+        The stimuli of these records; more are allowed: ``load_dataset(corpus, "stimuli")``.
 
     Returns
     -------
     JoinedRecords or IterableDataset
-        Streamed records stay a stream, with everything that streams can do, in the format they
-        had (its options and a column selection are to be given again). Others become
-        `JoinedRecords`, which can be indexed, selected from, shuffled, sharded (also before
-        joining, with `split_dataset_by_node`) and formatted.
+        Streamed records give an `IterableDataset` of the same format; set the format's options
+        and a column selection again if you need them. Other records give `JoinedRecords`, which
+        can be indexed, selected from, shuffled, sharded (also before joining, with
+        `split_dataset_by_node`) and formatted.
 
     Raises
     ------
     CorpusError
-        If a table lacks a column, or is not of a type named above, or if a stimulus of the records
-        is not in the table: some epochs of a release have no spectrogram. The message says how to
-        leave their records out. Of a stream this is known when such a record comes up.
+        If a table lacks a column or has another type, or if `stimuli` lacks a stimulus of the
+        records: some epochs of a release have no spectrogram. The message says how to leave out
+        their records. For a stream, this error is raised only when such a record is read.
     """
     spectrograms = Spectrograms(stimuli)
     require_columns(records, "stim_id")
@@ -206,10 +205,10 @@ def with_stimuli(
 
 
 def _distinct_ids(records: Dataset) -> list[str]:
-    """The stimuli of these records, from their ids alone.
+    """The distinct ``stim_id`` of these records; reads no other column.
 
-    `datasets` itself gathers the rows of shuffled or filtered records one by one: 330,000 take 3 s
-    there, and 0.1 s here.
+    `datasets` itself gathers the rows of shuffled or filtered records one by one: 330,000 rows take
+    3 s that way, and 0.1 s here.
     """
     ids = records.data.column("stim_id")
     if (rows := rows_of(records)) is not None:
@@ -219,12 +218,12 @@ def _distinct_ids(records: Dataset) -> list[str]:
 
 
 def read_waveform(audio: Mapping[str, Any]) -> tuple[NDArray[np.float32], int]:
-    """The samples of a row's ``audio`` in the config ``waveforms``; torchcodec is not needed.
+    """Decode the ``audio`` of a row of the config ``waveforms``; torchcodec is not needed.
 
     Parameters
     ----------
     audio : mapping
-        ``bytes`` of a sound file, as ``Audio(decode=False)`` gives them, and its name, ``path``.
+        ``bytes`` of a sound file, and its name, ``path``, as returned by ``Audio(decode=False)``.
 
     Returns
     -------
@@ -236,7 +235,7 @@ def read_waveform(audio: Mapping[str, Any]) -> tuple[NDArray[np.float32], int]:
     Raises
     ------
     CorpusError
-        If there are no bytes, or they are no sound.
+        If there are no bytes, or they are not a sound file.
     """
     try:
         samples, sampling_rate = soundfile.read(io.BytesIO(audio["bytes"]), dtype="float32")
@@ -256,10 +255,10 @@ def align_waveform(
     sampling_rate: int = SAMPLING_RATE,
     dt_ms: float = 10,
 ) -> NDArray[np.float32]:
-    """Place a sound in its stimulus window, so that a bin is a whole number of samples.
+    """Place a sound in its stimulus window, so that each bin is a whole number of samples.
 
-    The onset is rounded to the nearest sample. What lies outside the window is cut, the rest of
-    the window is zero. The window starts where the response and the spectrogram start, at bin 0.
+    The onset is rounded to the nearest sample. Sound outside the window is cut; the rest of the
+    window is zero. The window starts where the response and the spectrogram start, at bin 0.
 
     Parameters
     ----------
@@ -268,10 +267,9 @@ def align_waveform(
     onset_ms : float
         When the sound starts within the window, in milliseconds.
     n_bins : int
-        T, the number of bins of the window. Where a response and its spectrogram differ in length,
-        give that of the response to set the sound beside the response, that of the spectrogram to
-        set it beside the spectrogram, and the larger one for what `builders.training.collate`
-        makes of them.
+        T, the number of bins of the window. If a response and its spectrogram differ in length:
+        use the number of bins of the array that the sound is compared with, or the larger number
+        to match the output of `builders.training.collate`.
     sampling_rate : int
         Samples per second.
     dt_ms : float
@@ -287,7 +285,7 @@ def align_waveform(
     ------
     CorpusError
         If a bin is not a whole number of samples, the audio has more than one channel or does not
-        hold floats, or the onset or the number of bins make no window.
+        hold floats, the onset is not finite, or the number of bins is negative.
 
     Examples
     --------

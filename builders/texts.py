@@ -1,6 +1,6 @@
-"""What the texts in a table of the release stand for: numbers, flags, or that there is no value.
+"""Parse the texts in a release's tables: numbers, flags, or missing values.
 
-Laboratories write their tables with pandas, which spells one thing in many ways.
+Laboratories write their tables with pandas, which can write the same value in several ways.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ MISSING = frozenset(
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.A | re.I)
 _FLAGS = {"true": True, "false": False}
-#: The user and the password in an address. The ETag in ``corpus://<corpus>@<etag>/`` is neither.
+#: User and password in an address. The ETag in ``corpus://<corpus>@<etag>/`` must not match.
 _CREDENTIALS = re.compile(r"(?<!corpus:)(?<=:)//\S*@")
 
 
 def redacted(text: str) -> str:
-    """A text whose addresses have no user and no password in them."""
+    """Replace the user and password of every address in a text by ``***``."""
     return _CREDENTIALS.sub("//***@", text)
 
 
 def shown(text: str) -> str:
-    """A text that is fit for a message: what a terminal would obey is escaped, secrets are hidden.
+    """Make a text safe to print: control characters are escaped, passwords are hidden.
 
-    Names in a release may hold anything, and a message quotes them. Lines stay lines.
+    Messages quote names from a release, and these may hold any character. Line ends are kept.
     """
     plain = "".join(
         each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text
@@ -54,23 +54,26 @@ def shown(text: str) -> str:
 
 
 def is_text(name: str | bytes) -> bool:
-    """Whether a name is UTF-8: h5py gives others as bytes, JSON may hold half a character."""
+    """Whether a name is valid Unicode text.
+
+    h5py returns names that are not UTF-8 as bytes; JSON may hold half of a surrogate pair.
+    """
     return isinstance(name, str) and not re.search("[\ud800-\udfff]", name)
 
 
 def is_missing(text: str | None) -> bool:
-    """Whether a text says that there is no value; spaces around it do not count."""
+    """Whether a text stands for a missing value; surrounding spaces are ignored."""
     return text is None or text.strip() in MISSING
 
 
 def number(text: str | None) -> float | None:
-    """The number that a text stands for; None if it says that there is none.
+    """Parse a number; None for a missing value.
 
     Raises
     ------
     ValueError
-        If it is anything but a plain decimal number. Python's own ``float`` takes ``1_0`` and
-        digits of other scripts, too, which no table of a release means.
+        If the text is not a plain decimal number. Python's ``float`` also accepts ``1_0`` and
+        digits of other scripts, which no table of a release uses.
     """
     if text is None or (plain := text.strip()) in MISSING:
         return None
@@ -80,15 +83,15 @@ def number(text: str | None) -> float | None:
 
 
 def flag(text: str | None) -> bool | None:
-    """The flag that a text stands for; None if it says that there is none.
+    """Parse a flag; None for a missing value.
 
-    Flags are spelled ``True``, ``true``, ``TRUE`` or as a number, ``1``, ``1.0``: pandas writes
-    a column of flags that has gaps as floats.
+    Flags are written ``True``, ``true``, ``TRUE`` or as a number, ``1``, ``1.0``: pandas writes
+    a column of flags that has missing values as floats.
 
     Raises
     ------
     ValueError
-        If it is anything else.
+        If the text is something else.
     """
     if text is None or (plain := text.strip()) in MISSING:
         return None

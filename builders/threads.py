@@ -1,7 +1,7 @@
-"""What the threads of a process share, and what becomes of it where the process is forked.
+"""Threads and a cache for one process, which also work after the process is forked.
 
-A forked process has the memory of all threads, and runs one of them: the others neither finish
-what they had begun, nor give back a lock.
+A forked process has a copy of all memory but runs only one thread. The work of the other threads
+is never finished there and their locks are never released, so both are made anew.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 class Threads:
-    """A few threads of a process, and no queue: who submits waits until one is free.
+    """A pool of long-lived threads without a queue: `submit` waits until a thread is free.
 
-    They are kept: each thread leaves the memory that it has freed to itself.
+    Each thread keeps its own malloc arena, so starting new threads again and again wastes memory.
     """
 
     def __init__(self, count: int) -> None:
@@ -49,7 +49,7 @@ class Threads:
         return future
 
     def map(self, function: Callable[..., T], *arguments: Sequence[Any]) -> list[T]:
-        """What `function` makes of each of the arguments, in their order; by all threads."""
+        """Call `function` for each set of arguments, on all threads; results are in order."""
         calls = list(zip(*arguments, strict=True))
 
         def every_nth(first: int) -> list[T]:
@@ -63,14 +63,14 @@ class Threads:
 
 
 class Once(Generic[K, T]):
-    """Values that are made once each, by the thread that asks first. Others wait for it.
+    """A cache in which each value is made once, by the first thread that asks; others wait for it.
 
-    While a value is made nothing is locked: making others goes on, and so does a forked process.
+    No lock is held while a value is made: other values can be made, and a fork is safe.
 
     Parameters
     ----------
     most : int
-        How many values are kept, those that were made last.
+        How many values are kept: the most recent ones.
     """
 
     def __init__(self, most: int) -> None:
@@ -83,7 +83,7 @@ class Once(Generic[K, T]):
         self._made: dict[K, Future[T]] = {}
 
     def get(self, key: K, make: Callable[[], T]) -> T:
-        """The value of a key. Where making it fails, the next who asks tries again."""
+        """The value of a key, made by `make` if needed; after a failure, the next call retries."""
         with self._lock:
             future = self._made.get(key)
             is_first = future is None
@@ -102,6 +102,6 @@ class Once(Generic[K, T]):
 
 
 def renewed_in_children(renew: Callable[[], object]) -> None:
-    """Call a function in each process that is forked from this one."""
+    """Register a function to be called in each process that is forked from this one."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=renew)

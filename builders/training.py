@@ -18,39 +18,39 @@ TENSORS = ("spectrogram", "response")
 def collate(batch: Any) -> dict[str, Any]:
     """Make one batch of records, padded on the right: ``DataLoader(..., collate_fn=collate)``.
 
-    B records; R is the largest number of trials among them, T the largest number of bins of
-    their responses and spectrograms, F the number of bands. Trials of a record may differ in
-    length, and so may a response and its spectrogram: bin 0 of the one is bin 0 of the other, and
-    nothing is cut. Padding is zero, and false in the masks.
+    The batch has B records. R is the largest number of trials among them, T the largest number of
+    bins of their responses and spectrograms, F the number of bands. Trials of a record may differ
+    in length, and so may a response and its spectrogram: both start at bin 0, and nothing is cut.
+    Padding is zero, and false in the masks.
 
-    A loss counts the bins that have both, ``mask & stimulus_mask[:, None]``. It leaves out the
-    sound after the end of the response, and the response after the end of the spectrogram: what
-    was heard there is not known, and the zeros there are padding, not silence.
+    A loss should count only the bins that have both, ``mask & stimulus_mask[:, None]``. This leaves
+    out the sound after the end of the response, and the response after the end of the spectrogram:
+    the sound there is unknown, and the zeros there are padding, not silence.
 
-    Fastest for Arrow, of which no Python lists are made: records joined by
-    `builders.stimuli.with_stimuli` with the format ``"arrow"``, mapped or streamed. (A `Dataset`
-    cannot itself hand Arrow tables to a `DataLoader` that makes the batches: to train without
+    Arrow input is fastest, because no Python lists are made: records joined by
+    `builders.stimuli.with_stimuli` with the format ``"arrow"``, map-style or streamed. (A plain
+    `Dataset` cannot return Arrow tables to a `DataLoader` that makes the batches: to train without
     spectrograms, give that loader ``sampler=BatchSampler(...)`` and ``batch_size=None``.)
 
     Parameters
     ----------
     batch : sequence of mappings, or Arrow table or record batch, or sequence of these
-        The records, with a ``response`` (R, T) and perhaps a ``spectrogram`` (F, T): lists, arrays
-        (also of objects), tensors.
+        The records, with a ``response`` (R, T) and optionally a ``spectrogram`` (F, T): lists,
+        arrays (also of objects), or tensors.
 
     Returns
     -------
     dict
         ``spectrogram`` (B, F, T) float32 tensor, absent if the records have none; ``response``
         (B, R, T) float32 tensor; ``mask`` (B, R, T) bool tensor, true where the response is data;
-        ``stimulus_mask`` (B, T) bool tensor, true up to the end of the spectrogram, absent without
-        it; all other columns as lists of B Python values. Where a response is NaN or infinite it
-        is no data: it becomes zero, and false in the mask.
+        ``stimulus_mask`` (B, T) bool tensor, true up to the end of the spectrogram, absent if there
+        is none; all other columns as lists of B Python values. Bins where a response is NaN or
+        infinite hold no data: they become zero, and false in the mask.
 
     Raises
     ------
     CorpusError
-        If the batch is empty, its records have no response or not all the same columns, or their
+        If the batch is empty, its records have no response or differ in their columns, or their
         spectrograms differ in the number of bands.
 
     Examples
@@ -81,7 +81,7 @@ def collate(batch: Any) -> dict[str, Any]:
 
 
 def _columns(batch: Any) -> dict[str, list[Any]]:
-    """The columns of a batch: those of `TENSORS` as matrices, the others as Python values."""
+    """The columns of a batch: the ones in `TENSORS` as matrices, the others as Python values."""
     rows = [batch] if isinstance(batch, pa.Table | pa.RecordBatch) else list(batch)
     is_arrow = all(isinstance(row, pa.Table | pa.RecordBatch) for row in rows)
     listed = sorted({", ".join(sorted(row.schema.names if is_arrow else row)) for row in rows})
@@ -106,8 +106,8 @@ def _arrow_columns(tables: list[pa.Table | pa.RecordBatch]) -> dict[str, list[An
         for table in tables
     )
     found = [name for name in TENSORS if name in whole.column_names]
-    # A row that was gathered by itself is a chunk by itself. Columns of few bytes are cheaper to
-    # convert in one piece, whereas a spectrogram is not to be copied.
+    # Each row that was gathered alone is its own chunk. Small columns are faster to convert after
+    # combining the chunks; spectrograms are large and must not be copied.
     others: dict[str, list[Any]] = whole.drop_columns(found).combine_chunks().to_pydict()
     return others | {
         name: [matrix for chunk in whole[name].chunks for matrix in matrices(chunk)]
@@ -116,12 +116,12 @@ def _arrow_columns(tables: list[pa.Table | pa.RecordBatch]) -> dict[str, list[An
 
 
 def _python(value: Any) -> Any:
-    """A tensor's, an array's or a NumPy scalar's value as Python has it; others as they are."""
+    """Convert a tensor, array or NumPy scalar to Python values; return others unchanged."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _matrix(value: Any) -> Matrix:
-    """Two nested axes of whatever kind as arrays, without a copy where they are arrays."""
+    """Convert a tensor, an array or nested lists to a `Matrix`; arrays are not copied."""
     if isinstance(value, torch.Tensor):
         return value.numpy()
     if isinstance(value, np.ndarray) and value.dtype != object:
@@ -130,5 +130,5 @@ def _matrix(value: Any) -> Matrix:
 
 
 def first_bins(lengths: Any, n_bins: int) -> torch.Tensor:
-    """True for the first ``lengths[i]`` of `n_bins`: a bool tensor with one more axis."""
+    """A bool tensor (..., n_bins) for lengths (...): true for the first ``lengths[i]`` bins."""
     return torch.from_numpy(np.arange(n_bins) < np.asarray(lengths)[..., None])

@@ -1,10 +1,10 @@
-"""nat4: what is particular to it, in the order in which data meet it.
+"""The corpus nat4: its configs, its release, and its jobs.
 
 Pennington & David, PLoS Comput Biol 2023, doi:10.1371/journal.pcbi.1011110: single units of ferret
 auditory cortex (A1, PEG) listening to 593 natural sounds of 1 s.
 
-The estimation responses are those of one population recording per area. The validation responses
-are those of the sites' own recordings, trial by trial: the population has but their average.
+Estimation responses come from one population recording per area. Validation responses come from
+the sites' own recordings, trial by trial: the population recording has only their average.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from builders.validation.reference import Source
 
 AREAS = ("A1", "PEG")
-#: 593 sounds of 1 s and 88 kB. Each begins 250 ms into its window, if the epochs do not say else.
+#: 593 sounds of 1 s and 88 kB. Each begins 250 ms into its window, unless the epochs say otherwise.
 WAVEFORM_PARTS, ONSET_MS = 4, 250.0
 
 
 def _areas(release: Release) -> list[Area]:
-    """The areas whose list of cells is there; it is an error if none is."""
+    """The areas whose cell list is in the release; an error if there is none."""
     lists = {name: list_name(name) for name in AREAS}
     lacking = release.lacking(lists.values())
     here = [name for name in AREAS if lists[name] not in lacking] or list(AREAS)
@@ -45,7 +45,7 @@ def _areas(release: Release) -> list[Area]:
 
 
 def _sounds(areas: list[Area]) -> Sounds:
-    """The stimuli by their sounds' names, which differ in letter case, and their onsets."""
+    """A function from a sound's lower-case name, without suffix, to its stimulus and onset (ms)."""
     found: dict[str, tuple[str, float]] = {}
     for area in areas:
         signal = area.signal(STIMULUS)
@@ -59,7 +59,7 @@ def _sounds(areas: list[Area]) -> Sounds:
 
 
 def published_sites() -> list[tuple[str, str]]:
-    """The sites that were published, and their areas."""
+    """The published sites, and their areas."""
     with (files("nat4") / "sites.csv").open(encoding="utf-8") as file:
         return [(row["siteid"], row["area"]) for row in csv.DictReader(file)]
 

@@ -1,4 +1,4 @@
-"""The cells of both populations, and whether they have validation data."""
+"""The job of ``cells.parquet``: the cells of both areas, and if they have validation data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MATCH = {"has_val": Value("bool"), "val_match": Value("string")}
 
 
 def cells_job(areas: list[Area]) -> Job:
-    """The cells of all populations, with all columns of the lists and how they were matched."""
+    """The job that writes all cells, with all columns of the cell lists and how they matched."""
     published = [area.published() for area in areas]
     names = list(dict.fromkeys(name for each in published for name in each.column_names))
     types = {
@@ -69,9 +69,9 @@ def cells_job(areas: list[Area]) -> Job:
 def _matches(
     area: Area, site: str, excluded: dict[str, str]
 ) -> tuple[dict[str, tuple[bool | None, str | None]], str]:
-    """Of each cell of a site, whether it has validation data, and how it was matched; and a note.
+    """For each cell of a site, whether it has validation data and how it matched; and a note.
 
-    Of a recording that cannot be read nobody knows.
+    Both are None if the site's recording cannot be read.
     """
     cells = area.of_site(site)["cell_id"].to_pylist()
     if site in excluded:

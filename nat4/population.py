@@ -1,4 +1,4 @@
-"""One area of nat4: its population recording, its sites' recordings, and which cell is which."""
+"""One area of nat4: its population recording, its sites' recordings, and matching of cells."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from builders.shards.excluded import read_excluded
 from builders.shards.notes import Note
 from builders.shards.tables import typed
 
-#: The columns of `<area>_pred_correlation.csv` that are known; all are kept in `cells`.
+#: The columns of `<area>_pred_correlation.csv` with known types; `cells` keeps all columns.
 PUBLISHED = {"cellid": Value("string"), "sig_auditory": Value("bool")}
-#: The names that `cells` uses for itself.
+#: Names of columns that `cells` adds itself.
 RESERVED = {*CELL_ID, "auditory", "has_val", "val_match"}
 
 
-#: The signals of the population recordings that are worth to be kept, without their data.
+#: The signals of the population recordings that are cached, without their data.
 KEPT = (RESPONSE, STIMULUS)
-#: These, and the keys of what was read.
+#: The cached signals of each archive, and the keys of the archive when they were read.
 _KNOWN: dict[Archive, tuple[list[str], dict[str, Signal]]] = {}
 
 
 def _signal(archive: Archive, name: str, data: bool) -> Signal:
-    """A signal of a population recording; what is known without its data is kept."""
+    """Read a signal of a population recording; its header and epochs are cached, not its data."""
     keys = list(archive.keys().values())
     known = _KNOWN.get(archive)
     if not data and known and known[0] == keys and name in known[1]:
@@ -58,13 +58,13 @@ class Area:
     Attributes
     ----------
     release : Release
-        Where they are.
+        The release that holds the recordings.
     name : str
         ``A1`` or ``PEG``.
     known : CellList
-        The columns of ``<area>_pred_correlation.csv`` that are known.
+        The columns of ``<area>_pred_correlation.csv`` with known types.
     every : CellList
-        All its columns, as text, in the same rows.
+        All columns of that file, as text, in the same rows.
     """
 
     release: Release
@@ -74,19 +74,19 @@ class Area:
 
     @property
     def listed(self) -> pa.Table:
-        """The known columns."""
+        """The columns of the cell list with known types."""
         return self.known.table
 
     @property
     def texts(self) -> pa.Table:
-        """All columns, as text."""
+        """All columns of the cell list, as text."""
         return self.every.table
 
     @property
     def notes(self) -> list[Note]:
-        """What the list lacks, and how many of its ids are padded otherwise than the population's.
+        """What the cell list lacks, and how many of its ids have other zero padding.
 
-        Reads the population's ids.
+        Padding is compared with the population's ids, which are read for this.
         """
         cells = self.signal(RESPONSE).channels
         how = [way for _, way in match_cells(cells, self.listed["cellid"].to_pylist()).values()]
@@ -98,7 +98,7 @@ class Area:
 
     @property
     def excluded(self) -> dict[str, str]:
-        """What the user leaves out of the corpus."""
+        """What the user excludes from the corpus, and why."""
         return read_excluded(self.release.corpus)
 
     @cached_property
@@ -109,18 +109,18 @@ class Area:
         return self.release.archive(f"{self.name}_NAT4_ozgf.fs100.ch18.tgz")
 
     def site_archives(self) -> list[Archive]:
-        """The archives of the sites; none where the release has none of them."""
+        """The archives of the sites; empty if the release has no sites' recordings."""
         directory = f"{self.name}_single_sites"
         return (
             [] if self.release.lacking([f"{directory}.zip"]) else self.release.archives(directory)
         )
 
     def signal(self, name: str, *, data: bool = False) -> Signal:
-        """One signal of the population recording, with its data or without."""
+        """One signal of the population recording, with or without its data."""
         return _signal(self.archive(), name, data)
 
     def responses(self, site: str, *, data: bool = True) -> list[Signal]:
-        """The spike times of one site's recordings, or what is known of them without data."""
+        """The response signals of one site's recordings, with or without their spike times."""
         return read_session(self.site_archives(), site, self.sites, RESPONSE, data=data)
 
     def ids(self) -> list[str]:
@@ -129,7 +129,7 @@ class Area:
         Raises
         ------
         CorpusError
-            If the population does not name its cells, or one of them twice.
+            If the population does not name its cells, or names one twice.
         """
         response = self.signal(RESPONSE)
         member = response.member.rpartition(".")[0] + ".json"
@@ -150,11 +150,11 @@ class Area:
         return pa.table({name: columns[name] for name in (*CELL_ID, "auditory")})
 
     def cells(self) -> pa.Table:
-        """The cells of the population, in its order, with what the list says of them."""
+        """The cells of the population, in its order, with the columns from the cell list."""
         return self._cells
 
     def cell_notes(self) -> list[Note]:
-        """Cells that are in the population or in the list alone."""
+        """Notes about cells that are only in the population or only in the cell list."""
         ids, listed = self.ids(), self.listed["cellid"].to_pylist()
         file = list_name(self.name)
         there = match_cells(ids, listed)
@@ -169,9 +169,9 @@ class Area:
         ]
 
     def rows(self, cells: list[str]) -> pa.Array:
-        """The rows of `listed` that say something of the population's cells; null where none does.
+        """The row number in `listed` of each of these cells; null if it is not listed.
 
-        Where the exact id is not listed, the numbers in it decide; see `match_cells`.
+        If the exact id is not listed, the numbers in it are matched; see `match_cells`.
         """
         ids = self.listed["cellid"].to_pylist()
         rows = {cell: row for row, cell in enumerate(ids)}
@@ -181,9 +181,9 @@ class Area:
         )
 
     def published(self) -> pa.Table:
-        """The list's columns under their names; ``published_`` before one that we use.
+        """The columns of the cell list; ``published_`` is put before names in `RESERVED`.
 
-        Those that are known have their types, the others are text.
+        Known columns have their types, the others are text.
         """
         known = self.listed.column_names
         return pa.table(
@@ -206,7 +206,7 @@ def _cell_note(cell: str, text: str) -> Note:
 
 
 def columns_of(stim: str) -> dict[str, str]:
-    """The columns of a row that say which stimulus it is of."""
+    """The columns that identify the stimulus of a row."""
     return {"stim_id": stim, "stim": stim, "subset": subset_of(stim)}
 
 
@@ -216,7 +216,7 @@ def trials_of(signal: Signal, stimuli: list[str]) -> dict[str, Trials]:
     Raises
     ------
     CorpusError
-        If those of one of them cannot be told; it says of which.
+        If the trials of a stimulus cannot be read; the error names the stimulus.
     """
     found = {}
     for stim in stimuli:
@@ -226,9 +226,9 @@ def trials_of(signal: Signal, stimuli: list[str]) -> dict[str, Trials]:
 
 
 def match_cells(cells: list[str], held: list[str]) -> dict[str, tuple[str, str]]:
-    """Which cell of a site's recording is which cell of the population.
+    """Match the cells of the population to the cells of a site's recording.
 
-    An early script had to pad electrode numbers (TNC...-07-1 to TNC...-007-1) to find some of them.
+    Some ids differ in the padding of the electrode number (TNC...-07-1 and TNC...-007-1).
 
     Parameters
     ----------
@@ -268,13 +268,13 @@ def list_name(area: str) -> str:
 
 
 def read_area(release: Release, name: str) -> Area:
-    """An area, from its list of cells; opens no archive."""
+    """Read an area from its cell list; opens no archive."""
     path = release.file(list_name(name))
     return Area(release, name, read_table(path, PUBLISHED, "cellid"), read_texts(path, "cellid"))
 
 
 def column_type(columns: list[pa.ChunkedArray]) -> pa.DataType:
-    """The type of typed columns; of texts, what all can be read as: numbers, flags, or but text."""
+    """The common type of some columns; for texts: number or flag if all can be parsed, or text."""
     if known := next((column.type for column in columns if column.type != pa.string()), None):
         return known
     for type_ in (pa.float64(), pa.bool_()):
@@ -284,5 +284,5 @@ def column_type(columns: list[pa.ChunkedArray]) -> pa.DataType:
 
 
 def typed_column(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray | pa.Array:
-    """A column of `Area.published` in the type that `column_type` has found for it."""
+    """Convert a column of `Area.published` to the type from `column_type`."""
     return column if column.type == type_ else typed(column.to_pylist(), type_)[0]

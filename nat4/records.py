@@ -1,4 +1,4 @@
-"""The records: the estimation sounds of the population, the validation sounds of the sites."""
+"""The jobs of the records: estimation from the populations, validation from the sites."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RECORDS = Features({**schema.RECORDS, **AUDITORY})
 
 
 def est_job(area: Area) -> Job:
-    """All sites' estimation records, in one pass over the population recording."""
+    """The job that writes the estimation records of all sites, in one pass over the population."""
     shards = {site: f"data/{area.name}/{site}/est.parquet" for site in area.sites}
     excluded = area.excluded
 
@@ -86,9 +86,9 @@ def _excluded_notes(area: Area, stimuli: list[str], excluded: dict[str, str]) ->
 
 
 def _read_windows(response: Signal, stimuli: list[str], spool: RasterSpool) -> list[Note]:
-    """Put the windows of some stimuli into the spool; what is to be noted of them.
+    """Put the windows of some stimuli into the spool, and return notes about them.
 
-    A sound that stands in the table several times has a window, and so a trial, for each.
+    A sound that occurs several times in the epochs has one window, and so one trial, for each.
     """
     lengths: dict[str, list[int]] = {stim: [] for stim in stimuli}
     of_stimuli = trials_of(response, stimuli)
@@ -110,10 +110,10 @@ def _read_windows(response: Signal, stimuli: list[str], spool: RasterSpool) -> l
 
 
 def _partial_notes(area: Area, response: Signal, spool: RasterSpool) -> Iterator[Note]:
-    """Traces that are missing in part.
+    """Handle traces with some missing values, and yield a note about each.
 
-    Where `mask_est` leaves out all that is missing, the trace is no trial: it was never meant to be
-    fitted. Any other is kept as it is stored.
+    If `mask_est` excludes all missing values, the trace is dropped: it was never meant to be used
+    for fitting. Any other trace is kept as stored.
     """
     if not spool.partial:
         return
@@ -133,7 +133,7 @@ def _partial_notes(area: Area, response: Signal, spool: RasterSpool) -> Iterator
 
 
 def _masks(area: Area, stimuli: list[str]) -> dict[tuple[str, int], NDArray[np.float32]]:
-    """`mask_est` in each window of some stimuli; nothing where it cannot be read."""
+    """The part of `mask_est` in each window of some stimuli; empty if it cannot be read."""
     found: dict[tuple[str, int], NDArray[np.float32]] = {}
     counts = dict.fromkeys(stimuli, 0)
     with suppress(CorpusError):
@@ -144,7 +144,7 @@ def _masks(area: Area, stimuli: list[str]) -> dict[tuple[str, int], NDArray[np.f
 
 
 def val_job(area: Area, site: str) -> Job:
-    """A site's validation records, from its own recordings."""
+    """The job that writes a site's validation records, from the site's own recordings."""
     path = f"data/{area.name}/{site}/val.parquet"
     excluded = area.excluded
     of_site = of_session(excluded, site)
@@ -191,7 +191,7 @@ def val_job(area: Area, site: str) -> Job:
 def _in_recordings(
     cells: list[str], responses: Sequence[Signal], add: AddNote
 ) -> dict[str, list[tuple[int, str]]]:
-    """Which of a site's recordings hold a cell of the population, and under which name."""
+    """For each cell of the population, the site's recordings that hold it, and its name there."""
     held = sorted({cell for each in responses for cell in each.cells})
     found = match_cells(cells, held)
     for cell, (name, how) in found.items():
@@ -209,7 +209,7 @@ def _in_recordings(
 
 
 def absent_job(name: str, sites: list[str]) -> Job:
-    """The shards of an area whose list of cells is not in the release: they have no rows."""
+    """The job that writes empty shards for an area whose cell list is not in the release."""
     paths = tuple(f"data/{name}/{site}/{subset}.parquet" for site in sites for subset in SUBSETS)
 
     def tables(notes: Notes) -> dict[str, list[pa.Table]]:

@@ -1,4 +1,4 @@
-"""The stimuli: each sound once, from the first population that has it."""
+"""The job of the stimuli: each sound once, from the first population that has it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BANDS = 18
 
 
 def stimuli_job(areas: list[Area]) -> Job:
-    """Each sound once, from the first population that has it."""
+    """The job that writes each sound once, from the first population that has it."""
     shards = {subset: f"stimuli/{subset}.parquet" for subset in SUBSETS}
     excluded = areas[0].excluded
 
@@ -97,12 +97,12 @@ def _spectrogram(
     windows: list[NDArray[np.float32]],
     add: AddNote,
 ) -> NDArray[np.float32] | None:
-    """The spectrogram of a stimulus; None where no occurrence of it is left.
+    """The spectrogram of a stimulus; None if all its occurrences were dropped.
 
     Raises
     ------
     CorpusError
-        If it has another number of bands.
+        If it has the wrong number of bands.
     """
     for text in trials.left_out:
         add(stim, text)
@@ -118,9 +118,9 @@ def _spectrogram(
 
 
 class _Counted:
-    """How often the validation sounds were presented: the population has but their average.
+    """Count how often validation sounds were presented; the population has only their average.
 
-    The first site that has a sound says so.
+    The count of a sound is taken from the first site that has it.
     """
 
     def __init__(self, area: Area, excluded: Collection[str]) -> None:
@@ -146,7 +146,7 @@ class _Counted:
             try:
                 found = self._area.responses(site, data=False)
                 for each in found:
-                    each.stimuli()  # raises where there is no table of epochs
+                    each.stimuli()  # raises if there is no table of epochs
             except CorpusError as error:
                 text = f"its recording cannot be read, so its trials are not counted: {error.why}"
                 self.notes.append(Note(site, "", text))

@@ -1,4 +1,4 @@
-"""wingert2026: what is particular to it, in the order in which data meet it.
+"""The corpus wingert2026: its configs, its release, and its jobs.
 
 Wingert, Parida, Norman-Haignere, David, Nat Neurosci 2026, doi:10.1038/s41593-026-02216-0:
 single units of ferret auditory cortex (A1, PEG, AC, HC) listening to natural sounds.
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 RECORDS = Features({**schema.RECORDS, **{name: PUBLISHED[name] for name in OF_CELL}})
 STIMULI = Features(schema.STIMULI)
 BANDS = 32
-#: A session has up to 256 stimuli of 282 kB: in four parts, each stays below 25 MB.
+#: Shards per session. A session has up to 256 stimuli of 282 kB: each of four stays below 25 MB.
 PARTS = {"est": 4, "val": 1}
-#: Some 2000 sounds of 20 s and 1.8 MB, 10 or 11 in each part. They begin 1 s into the window.
+#: About 2000 sounds of 20 s and 1.8 MB, 10 or 11 per part. They begin 1 s into the window.
 WAVEFORM_PARTS, ONSET_MS = 192, 1000.0
 
 
@@ -116,7 +116,7 @@ class Wingert2026(CorpusBuilder):
     def jobs(cls, release: Release) -> list[Job]:
         key = cache(lambda: digest(release.file(LIST), FINGERPRINT))
         jobs = [cells_job(cls.corpus, lambda: read_list(release), CELLS, key)]
-        # Half of the time would go to the waveforms.
+        # Only these columns: parsing `mwf`, the spike waveforms, would take half of the time.
         cells = read_list(release, OF_CELL)
         cells = replace(cells, table=cells.table.select([*WHERE, *OF_CELL]))
         of_sessions = places(cells.table)

@@ -12,8 +12,8 @@ LIST, LIST_MD5 = "cell_list.csv", "301e93a36f2fc00197e92cf7ef6718c7"
 TEXT, NUMBER, FLAG, INTEGER = Value("string"), Value("float64"), Value("bool"), Value("int32")
 
 #: `cell_list.csv`, all 30 published columns: depth in um below the layer 3/4 border, sw (spike
-#: width) in ms, mwf (mean spike waveform) of 100 points. siteid_2 says SLJ032a for probe B too:
-#: siteid is the site.
+#: width) in ms, mwf (mean spike waveform) of 100 points. siteid_2 is SLJ032a for probe B too, so
+#: siteid is used as the site.
 PUBLISHED = {
     "cellid": TEXT,
     **dict.fromkeys(("CNN32-bsg", "LN32", "sspredxc"), NUMBER),
@@ -41,7 +41,7 @@ AREAS = ("A1", "PEG", "AC", "HC")
 
 
 def read_list(release: Release, columns: tuple[str, ...] | None = None) -> CellList:
-    """``cell_list.csv``: where the cells are, and all published columns or some."""
+    """Read ``cell_list.csv``: ids and places of the cells, and all or some published columns."""
     path = release.file(LIST)
     return read_cells(
         path, PUBLISHED, "cellid", "siteid", columns, md5=LIST_MD5, source=release.source

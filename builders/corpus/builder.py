@@ -1,4 +1,4 @@
-"""What a corpus implements, and the `datasets` builder it thereby becomes."""
+"""The base class of all corpora, which makes each corpus a `datasets` builder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CorpusBuilder(Parquet):
     """A corpus as a `datasets` builder: ``Wingert2026("A1")``.
 
     A corpus sets the class attributes, and implements `jobs`. The first of its `BUILDER_CONFIGS`
-    is the one that needs least: whatever config is loaded, `datasets` resolves the first one too.
+    must need the least: whatever config is loaded, `datasets` resolves the first one, too.
     An entry point in the group ``builders.corpora`` makes the corpus known. Its shards come from
     ``corpus://<corpus>/``, so that builder class, `load_dataset` and the Hub read the same bytes.
 
@@ -41,26 +41,26 @@ class CorpusBuilder(Parquet):
     config_name : str, optional
         One of `BUILDER_CONFIGS`; the default config if None.
     **kwargs
-        As of `datasets.DatasetBuilder` (``cache_dir``) and of the Parquet builder (``columns``,
-        ``filters``).
+        Arguments of `datasets.DatasetBuilder` (``cache_dir``) and of the Parquet builder
+        (``columns``, ``filters``).
 
     Raises
     ------
     CorpusError
-        If there is no such config (near matches are listed), or no release.
+        If there is no such config (the error lists near matches), or no release.
     """
 
     BUILDER_CONFIG_CLASS = CorpusConfig
 
-    #: Name of the corpus: of its folder, of its part of ``corpus://`` and of its caches.
+    #: Name of the corpus; also names its folder, its caches and its part of ``corpus://``.
     corpus: ClassVar[str]
     #: Where the release is published.
     source: ClassVar[str]
-    #: Its record on Zenodo.
+    #: Number of its record on Zenodo.
     record: ClassVar[int]
-    #: The record's files that are read, and their md5 where it is known beforehand.
+    #: The record's files that are read -> their md5; empty if not known in advance.
     published: ClassVar[dict[str, str]]
-    #: Centre of the lowest and of the highest frequency band in Hz, if they are known.
+    #: Centres of the lowest and the highest frequency band in Hz, if known.
     frequencies: ClassVar[tuple[float, float] | None] = None
     #: The dataset card's YAML, without its configs.
     card: ClassVar[dict[str, Any]]
@@ -80,7 +80,7 @@ class CorpusBuilder(Parquet):
 
     @classmethod
     def check_configs(cls, names: Sequence[str]) -> None:
-        """Raise a `CorpusError` for a name that no config has; it lists near matches."""
+        """Raise a `CorpusError` for a name that no config has; the error lists near matches."""
         known = [config.name for config in cls.BUILDER_CONFIGS]
         for name in names:
             if name not in known:
@@ -89,44 +89,44 @@ class CorpusBuilder(Parquet):
     @classmethod
     @abstractmethod
     def jobs(cls, release: Release) -> Sequence[Job]:
-        """All jobs that the release gives rise to. Opens no archive."""
+        """All jobs for the release. Opens no archive."""
 
     @classmethod
     @abstractmethod
     def synthesize(cls, folder: Path, scale: Scale, seed: int, driven: bool = False) -> None:
-        """Write a synthetic release in the published layout: ``mini`` or ``full``.
+        """Write a synthetic release, ``mini`` or ``full``, in the published layout.
 
-        If `driven`, spikes follow from known filters, which are written beside it.
+        If `driven`, spikes are made with known filters, which are written next to the release.
         """
 
     @classmethod
     @abstractmethod
     def describe(cls, release: Release) -> dict[str, object]:
-        """What the release holds, counted: a fact's name to its value, for ``builders info``."""
+        """Counts of what the release holds, fact name -> value; for ``builders info``."""
 
     @classmethod
     def list_notes(cls, release: Release) -> list[Note]:
-        """What is to be noted of the lists of cells. Opens no archive."""
+        """The notes on the cell lists. Opens no archive."""
         return []
 
     @classmethod
     @abstractmethod
     def facts(cls) -> Sequence[Fact]:
-        """What was published about the release, and how to find it there; for `validate`."""
+        """Published facts about the release, and how to measure them in it; for `validate`."""
 
     @classmethod
     @abstractmethod
     def reference(cls, release: Release) -> Iterator[Source]:
-        """The release as a second reader sees it, which shares nothing with that of `jobs`."""
+        """The release, read by a second reader that is independent of the reader in `jobs`."""
 
     @classmethod
     def release(cls) -> Release:
-        """The user's copy of the release, or the one that is fetched as it is read.
+        """The user's copy of the release, or one that is fetched on demand.
 
         Raises
         ------
         CorpusError
-            If ``<CORPUS>_DATA`` in the environment names no folder.
+            If the environment variable ``<CORPUS>_DATA`` does not name a folder.
         """
         variable = f"{cls.corpus.upper()}_DATA"
         named = os.environ.get(variable)
@@ -144,8 +144,8 @@ class CorpusBuilder(Parquet):
 
 
 def _no_folder(path: Path) -> str:
-    """Why this is no folder; empty where it is one."""
+    """Why a path is not a folder; empty if it is one."""
     try:
         return "" if path.is_dir() else "it is a file" if path.exists() else "no such folder"
-    except OSError as error:  # a name that is too long
+    except OSError as error:  # e.g. the name is too long
         return str(error.strerror)

@@ -1,4 +1,4 @@
-"""Which corpora are installed, and which version of the code writes their shards."""
+"""Finds the installed corpora, and the version of the code that writes their shards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import builders
 from builders.corpus.builder import CorpusBuilder
 from builders.errors import CorpusError, unknown
 
-#: What decides on a shard's content, besides the top of its corpus' folder.
+#: The code that determines a shard's content, besides the ``*.py`` files of its corpus' folder.
 WRITERS = ("nems/*.py", "shards/*.py", "conventions.py", "schema.py", "texts.py", "threads.py")
 
 
@@ -23,12 +23,12 @@ REQUIRED = ("corpus", "source", "record", "published", "card")
 
 @cache
 def corpora() -> dict[str, Any]:
-    """The entry points of the installed corpora, by name."""
+    """Name -> entry point of each installed corpus."""
     return {entry.name: entry for entry in entry_points(group="builders.corpora")}
 
 
 def find_corpus(name: str) -> type[CorpusBuilder]:
-    """The builder class of a corpus; a `CorpusError` lists the corpora if there is none."""
+    """The builder class of a corpus; if it is unknown, a `CorpusError` lists the corpora."""
     known = corpora()
     if name not in known:
         raise unknown("corpus", name, known)
@@ -37,7 +37,7 @@ def find_corpus(name: str) -> type[CorpusBuilder]:
 
 @cache
 def _load(name: str) -> type[CorpusBuilder]:
-    """The class of a corpus; a `CorpusError` names what it does not implement."""
+    """The class of a corpus; if it is incomplete, a `CorpusError` names what is missing."""
     corpus: type[CorpusBuilder] = corpora()[name].load()
     methods = [each for each in dir(corpus) if _is_abstract(corpus, each)]
     lacking = methods + [each for each in REQUIRED if not hasattr(corpus, each)]
@@ -56,7 +56,7 @@ def _is_abstract(corpus: type[CorpusBuilder], name: str) -> bool:
 
 
 def code_key(corpus: type[CorpusBuilder]) -> str:
-    """Changes when the code that writes the corpus' shards does."""
+    """A hash of the code that writes the corpus' shards."""
     package = Path(builders.__file__).parent
     shared = [path for pattern in WRITERS for path in sorted(package.glob(pattern))]
     own = sorted(Path(inspect.getfile(corpus)).parent.glob("*.py"))
@@ -64,5 +64,5 @@ def code_key(corpus: type[CorpusBuilder]) -> str:
 
 
 def card_path(corpus: type[CorpusBuilder]) -> Path:
-    """``README.md`` in the corpus' folder."""
+    """Path of ``README.md`` in the corpus' folder."""
     return Path(inspect.getfile(corpus)).parent / "README.md"

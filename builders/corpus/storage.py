@@ -1,4 +1,4 @@
-"""What lies on disk: fetching a release ahead of its use, and saying what is there."""
+"""Manages files on disk: what to fetch in advance, what is there, and what can be removed."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from builders.shards.excluded import read_excluded
 from builders.urls import repository_url
 
 CONNECTIONS = 4
-#: The files of a shard: written whole, on its way, and the notes on it.
+#: The names of a shard's files: complete, being written, and the notes on it.
 SHARD = re.compile(r".+\.[0-9a-f]{32}(\.[0-9a-f]{32}\.parquet|\.partial|\.notes(\.\d+\.\d+)?)")
-#: What stands for a lock on a disk that has none.
+#: Lock files used on disks that do not support locks.
 HELD = "locks/*.lock.held"
-#: What is noted of a record and of its zips, and what is on its way.
+#: The names of hidden files: notes on a record and its zips, locks, unfinished transfers.
 NOTED = re.compile(
     r"\.(record-\d+\.json|.+\.(directory(\.checksum|\.\d+)?|part|plain|lock(\.held)?|\d+\.\d+))"
 )
 
 
 def archives(corpus: type[CorpusBuilder], release: Release, names: Sequence[str]) -> list[Archive]:
-    """The archives of a release that some configs need, or all but the waveforms; opens none.
+    """The archives that the configs `names` need; without names, all except waveforms' archives.
 
-    The lists of cells, and the directories of the zips, are read and thereby fetched.
+    Opens no archive. It reads the cell lists and the directories of the zips, which fetches them.
     """
     configs = {config.name: config for config in corpus.BUILDER_CONFIGS}
     corpus.check_configs(names)
@@ -51,7 +51,7 @@ def archives(corpus: type[CorpusBuilder], release: Release, names: Sequence[str]
 
 
 def status(corpus: type[CorpusBuilder]) -> Iterator[str]:
-    """What is on disk of a corpus, in lines; asks nobody."""
+    """Lines of text that say what is on disk of a corpus; makes no request."""
     yield from corpus.release().status()
     for unit, why in read_excluded(corpus.corpus).items():
         yield f"left out: {unit}: {why}"
@@ -68,14 +68,14 @@ def caches(corpus: type[CorpusBuilder]) -> list[tuple[str, Path]]:
 
 
 def own_files(corpus: type[CorpusBuilder], folder: Path) -> list[Path]:
-    """The files in one of the `caches` that the catalogue has made.
+    """The files in one of the `caches` that this package has made.
 
-    Of the fetched release, these are all that have the names of published files.
+    In the cache of fetched files, these are all files with the names of published files.
 
     Raises
     ------
     CorpusError
-        If the environment says that the folder, one in it, or one that it links to is the user's.
+        If an environment variable names the folder, one inside it, or one that it links to.
     """
     shards, _ = (each for _, each in caches(corpus))
     if folder == shards:
@@ -94,7 +94,7 @@ def own_files(corpus: type[CorpusBuilder], folder: Path) -> list[Path]:
 
 
 def _check_not_yours(folder: Path, places: Iterable[Path]) -> None:
-    """Raise where a folder, or a place that it leads to, is one that the environment names."""
+    """Raise if ``<CORPUS>_DATA`` names the folder, one inside it, or one that holds a place."""
     for name in corpora():
         variable = f"{name.upper()}_DATA"
         if not (named := os.environ.get(variable)) or not folder.is_dir():
@@ -107,21 +107,21 @@ def _check_not_yours(folder: Path, places: Iterable[Path]) -> None:
 
 
 def _is_fetched(path: Path, tops: Sequence[str]) -> bool:
-    """Whether this is a published file, a member of a published zip, or what is known of either."""
+    """Whether this is a published file, a member of a published zip, or a note on one of them."""
     if path.name.startswith("."):
         return bool(NOTED.fullmatch(path.name))
     return path.parts[0] in tops and len(path.parts) <= 2
 
 
 def remove(folder: Path, files: Iterable[Path]) -> list[str]:
-    """Remove files of a cache, and the folders in it that are then empty.
+    """Remove files of a cache, and the folders that are then empty.
 
-    A shard or an archive is whole or gone, whenever this is interrupted.
+    If this is interrupted, each shard or archive is either complete or gone.
 
     Returns
     -------
     list of str
-        What could not be removed, and why, a line each.
+        One line per file that could not be removed, with the reason.
     """
     failures = []
     for path in files:

@@ -26,17 +26,17 @@ from builders.repository.card import (
 
 @dataclass(frozen=True)
 class _Held:
-    """What an export holds of a config.
+    """The part of a config that an export holds.
 
     Attributes
     ----------
     config : CorpusConfig
     splits : dict of str to list of str
-        The shards of each split that has rows. Plain `datasets` cannot load one that has none.
+        The shards of each split that has rows. Plain `datasets` cannot load a split without rows.
     empty : list of str
-        The splits whose shards are there and have no rows.
+        The splits whose shards are in the export but have no rows.
     missing : int
-        How many shards of the config are not there.
+        How many shards of the config are not in the export.
     """
 
     config: Any
@@ -48,7 +48,7 @@ class _Held:
 def _held(
     corpus: type[CorpusBuilder], manifest: Manifest, features: Mapping[str, Features]
 ) -> Iterator[_Held]:
-    """The configs that were asked for, or of which all is there anyway."""
+    """The configs that were requested, or whose shards are all in the export anyway."""
     for config in corpus.BUILDER_CONFIGS:
         splits, empty, missing = {}, [], 0
         for split, globs in config.globs.items():
@@ -71,16 +71,16 @@ def exported_card(
     features: Mapping[str, Features],
     metadata: Mapping[str, Any],
 ) -> bytes:
-    """The card of an export: it speaks of what the manifest holds and of nothing else.
+    """The card of an export; it describes only what the manifest holds.
 
     Parameters
     ----------
     corpus : type of CorpusBuilder
         The corpus.
     manifest : Manifest
-        What is there.
+        What the export holds.
     features : mapping of str to Features
-        Of all shards of the corpus, by path.
+        Features of all shards of the corpus, by path.
     metadata : mapping
         Entries of the YAML that replace the corpus' own.
     """
@@ -89,9 +89,9 @@ def exported_card(
     code = code_key(corpus)
     infos = [
         _info(each, manifest, features)
-        # Of a site, there is nothing to say that is not said of its area.
+        # Sites are left out: their area says the same.
         for each in [each for each in held if not _is_site(each)] or held
-        # Of older shards nobody here knows the features.
+        # The features of shards that older code wrote are unknown.
         if all(
             manifest.shards[path].code == code for paths in each.splits.values() for path in paths
         )
@@ -108,23 +108,23 @@ def exported_card(
 
 
 def _size(manifest: Manifest, paths: list[str], config: Any) -> tuple[int, int]:
-    """How many rows a config reads from some shards, and their bytes in memory."""
+    """Number of rows that a config reads from some shards, and their bytes in memory."""
     sizes = [manifest.shards[path].size(config.name) for path in paths]
     return sum(rows for rows, _ in sizes), sum(memory for _, memory in sizes)
 
 
 def _is_site(held: _Held) -> bool:
-    """Whether a config is a single site, by its globs: ``data/*/<site>/<subset>.parquet``."""
+    """Whether a config is a single site: its globs are ``data/*/<site>/<subset>.parquet``."""
     globs = [glob.split("/") for of_split in held.config.globs.values() for glob in of_split]
     sites = {glob[2] for glob in globs if glob[:2] == ["data", "*"]}
     return len(sites) == 1 and "*" not in sites
 
 
 def _info(held: _Held, manifest: Manifest, features: Mapping[str, Features]) -> dict[str, Any]:
-    """Features and sizes of a config, as `datasets` reads them, and checks them after a load.
+    """Features and sizes of a config, in the form that `datasets` reads and checks after a load.
 
-    It names the tables that it makes of a folder after the card's YAML and not after the shards:
-    the checksum in the description keeps it from taking an earlier export's tables for this one's.
+    `datasets` names its cached tables by a hash of the card's YAML, not of the shards. So the
+    description contains a checksum: otherwise it would reuse the tables of an earlier export.
     """
     paths = [path for of_split in held.splits.values() for path in of_split]
     splits = []
@@ -143,7 +143,7 @@ def _info(held: _Held, manifest: Manifest, features: Mapping[str, Features]) -> 
 
 
 def _provenance(corpus: type[CorpusBuilder], manifest: Manifest, held: list[_Held]) -> str:
-    """What is here, how to use it, and what it was made from; Markdown."""
+    """What the export holds, how to use it, and what it was made from, as Markdown."""
     lines = ["## What is here", "", "| config | rows | size | |", "|---|---|---|---|"]
     for each in held:
         paths = [path for of_split in each.splits.values() for path in of_split]
@@ -181,7 +181,7 @@ def _provenance(corpus: type[CorpusBuilder], manifest: Manifest, held: list[_Hel
 
 
 def _notes(manifest: Manifest) -> list[str]:
-    """What is left out, shortened or missing; Markdown."""
+    """What is left out, shortened or missing, as Markdown."""
     notes = [f"{unit}: left out: {why}" for unit, why in manifest.excluded.items()]
     notes += [str(note) for note in manifest.notes()]
     if not notes:
@@ -196,7 +196,7 @@ def _escaped(text: str) -> str:
     return text.replace("*", r"\*").replace("_", r"\_").replace("<", "&lt;")
 
 
-#: With the sizes in the YAML, `datasets` takes a load through another filter for a broken one.
+#: `datasets` compares a load with the sizes in the YAML, and fails if the user gives own filters.
 _SIZES_ARE_CHECKED = (
     "`datasets` compares what it has loaded with the numbers of rows stated here: with `filters=` "
     'of your own, say `verification_mode="no_checks"`.',
@@ -204,7 +204,7 @@ _SIZES_ARE_CHECKED = (
 
 
 def _join(held: list[_Held]) -> list[str]:
-    """How a record's spectrogram is found, if there are both."""
+    """How to find the spectrogram of a record, if the export holds both; Markdown."""
     splits = {each.config.name: each.splits for each in held}
     for name, of_config in splits.items():
         for split, paths in of_config.items():

@@ -1,4 +1,4 @@
-"""The folder, or the address of an object store, that an export is written to."""
+"""The folder or object store that an export is written to."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from builders.files import replace_file
 
 
 class Folder:
-    """A folder on disk or in an object store, by any address that fsspec knows.
+    """A folder on disk or in an object store, at any address that fsspec knows.
 
     Parameters
     ----------
     url : str
         ``exported``, ``/data/exported``, ``s3://bucket/exported``, ``hf://datasets/me/exported``;
-        what else is needed, such as keys, comes from the environment or from fsspec's
+        other settings, such as keys, come from the environment or from fsspec's
         configuration.
     """
 
@@ -34,11 +34,11 @@ class Folder:
 
     @property
     def path(self) -> Path | None:
-        """The folder on this machine; None for one elsewhere."""
+        """The path of the folder if it is on this machine, else None."""
         return Path(self._root) if isinstance(self._filesystem, LocalFileSystem) else None
 
     def sizes(self) -> dict[str, int]:
-        """All files by relative path, and their sizes in bytes."""
+        """The size in bytes of each file, by relative path."""
         with self.reached():
             self._filesystem.invalidate_cache()
             found = self._filesystem.find(self._root, detail=True)
@@ -56,7 +56,7 @@ class Folder:
         return sha256(self.read(path))
 
     def write(self, path: str, content: bytes) -> None:
-        """Put a file there, as a whole or not at all."""
+        """Write a file as a whole or not at all."""
         if isinstance(self._filesystem, LocalFileSystem):
             replace_file(Path(self._full(path)), content)
         else:
@@ -68,7 +68,7 @@ class Folder:
 
     @contextmanager
     def reached(self) -> Iterator[None]:
-        """Turn what can go wrong with it into an error that says where."""
+        """Turn any error inside this context into a `CorpusError` that names the folder."""
         try:
             yield
         except CorpusError:
@@ -86,7 +86,7 @@ class Folder:
 
 
 def verify(url: str) -> list[str]:
-    """Compare a folder with its manifest; every file is read.
+    """Compare a folder with its manifest; reads every file.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def verify(url: str) -> list[str]:
     Returns
     -------
     list of str
-        What is missing, other than it should be, or too many, a line each.
+        One line per file that is missing, changed, or not in the manifest; empty if all match.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""To a dataset repository on the Hugging Face Hub, and back to see that it arrived.
+"""Push a corpus to a dataset repository on the Hugging Face Hub, and verify that it arrived.
 
-What goes up is an export (`builders.export.run`) that is kept in a staging folder. The repository
-is read before a push, so that only what differs from it is sent, and once more afterwards. All of
-that may be done again at any time: what has arrived is not sent twice.
+A push sends an export (`builders.export.run`) that is kept in a staging folder. The repository is
+read before the push, so that only differences are sent, and again afterwards. A push can be
+repeated at any time: what has arrived is not sent twice.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from builders.export.remote import AGAIN, LOG_IN, Remote, attempt, check_login, 
 from builders.export.run import export
 from builders.files import home, locked
 
-#: The Hub's names for licences of which nobody knows what they allow.
+#: Values of the Hub's licence field that do not say what is allowed.
 NOT_OPEN = ("", "other", "unknown")
 
 
 @dataclass(frozen=True)
 class Push:
-    """What came of a push, or what would.
+    """The result of a push, or of a dry run.
 
     Attributes
     ----------
     remote : Remote
-        The repository afterwards; in a dry run, as it is.
+        The repository after the push; in a dry run, its present state.
     manifest : Manifest
-        What it holds afterwards.
+        What the repository holds after the push.
     changed : dict of str to int
-        The files that are new to it, and their sizes in bytes.
+        The files that are new or changed, and their sizes in bytes.
     removed : list of str
-        Shards that the release no longer gives rise to.
+        Shards that are removed because the release no longer produces them.
     config : str
-        One to begin with.
+        Name of a config to load as an example.
     """
 
     remote: Remote
@@ -51,7 +51,7 @@ class Push:
     config: str
 
     def loading(self) -> list[str]:
-        """The three lines with which a colleague loads the repository."""
+        """The three lines that install `datasets` and load the repository."""
         login = " && hf auth login" if self.remote.private else ""
         return [
             f"pip install datasets{login}",
@@ -69,24 +69,24 @@ def push(
     licence: str = "",
     dry_run: bool = False,
 ) -> Push:
-    """Export some configs, and whatever else the repository holds, and send what differs there.
+    """Export some configs, and all that the repository already holds; send what differs.
 
-    A new repository is private unless `public`. One that exists stays as visible as it is.
+    A new repository is private unless `public`. The visibility of an existing one is not changed.
 
     Parameters
     ----------
     corpus : type of CorpusBuilder
         The corpus.
     repository : str
-        ``<user or organisation>/<name>`` on the Hub; it is made where it is missing.
+        ``<user or organisation>/<name>`` on the Hub; it is created if it does not exist.
     configs : sequence of str
-        As of `builders.export.run.export`.
+        As in `builders.export.run.export`.
     public : bool
-        Whether the data may be seen by all.
+        Whether everybody may see the data.
     licence : str
-        The Hub's name of a licence, for the card, where the release names none.
+        The Hub's name of a licence for the card, if the release names none.
     dry_run : bool
-        Export, and read the repository, but send nothing.
+        If true, export and read the repository, but send nothing.
 
     Returns
     -------
@@ -95,10 +95,10 @@ def push(
     Raises
     ------
     CorpusError
-        If nobody is logged in. If the repository is public and `public` is not said, or the licence
-        is not; or it holds other files, and no manifest. If a shard cannot be built; the Hub
-        refuses, or cannot be reached in several attempts; or what is there afterwards is not what
-        was sent.
+        If nobody is logged in. If the repository is public and `public` is false; `public` is true
+        without an open licence; or the repository holds other files and no manifest. If a shard
+        cannot be built; the Hub refuses, or cannot be reached in several attempts; or the
+        repository afterwards differs from what was sent.
     """
     cannot = f"cannot push to {repository}"
     check_name(repository)
@@ -108,7 +108,7 @@ def push(
     remote = attempt(cannot, look, repository)
     _check_visibility(remote, public)
     check_own(remote.sizes, repository)
-    if not remote.commit and not dry_run:  # before what may take hours: it may not be allowed
+    if not remote.commit and not dry_run:  # before hours of work: it may not be allowed
         remote = attempt(cannot, _create, repository, public)
     folder = home() / "staging" / corpus.corpus / repository.replace("/", "--")
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def push(
 
 
 def verify(repository: str) -> list[str]:
-    """Compare a repository with its manifest; of large files, what the Hub states of them.
+    """Compare a repository with its manifest; checksums of large files are those the Hub states.
 
     Parameters
     ----------
@@ -142,12 +142,12 @@ def verify(repository: str) -> list[str]:
     Returns
     -------
     list of str
-        What is missing, other than it should be, or too many, a line each.
+        One line per file that is missing, changed, or not in the manifest; empty if all match.
 
     Raises
     ------
     CorpusError
-        If there is no such repository, or no manifest in it, or no answer.
+        If the repository does not exist, has no manifest, or the Hub does not answer.
     """
     check_name(repository)
     return attempt(f"cannot verify {repository}", _verify, repository)
@@ -171,7 +171,7 @@ def _verify(repository: str) -> list[str]:
 
 
 def _licence(corpus: type[CorpusBuilder], licence: str, public: bool) -> dict[str, str]:
-    """What the card is to say of the licence where the corpus itself says nothing."""
+    """The licence entry of the card, empty if `licence` is; checks that public data have one."""
     if public and (licence or corpus.card.get("license", "")) in NOT_OPEN:
         raise CorpusError(
             f"cannot publish {corpus.corpus}",
@@ -198,7 +198,7 @@ def _create(repository: str, public: bool) -> Remote:
 
 
 def _configs_there(corpus: type[CorpusBuilder], remote: Remote) -> list[str]:
-    """The configs that earlier pushes, from wherever, have brought into the repository."""
+    """The configs that earlier pushes, from any machine, have put into the repository."""
     manifest = remote.manifest()
     if manifest and manifest.corpus != corpus.corpus:
         raise CorpusError(
@@ -217,7 +217,7 @@ def _stage(
     folder: Path,
     metadata: Mapping[str, Any],
 ) -> Manifest:
-    """Export what the repository holds and what is asked for: its card speaks of both."""
+    """Export the requested configs and all configs of the repository: the card describes both."""
     manifest = _export(corpus, configs, folder, metadata)
     if missing := [name for name in before if name not in manifest.configs]:
         manifest = _export(corpus, missing, folder, metadata)
@@ -239,10 +239,10 @@ def _export(
 def _differences(
     remote: Remote, manifest: Manifest, folder: Path
 ) -> tuple[dict[str, int], list[str]]:
-    """The files that are new to the repository, with their sizes, and the shards that must go.
+    """The new or changed files with their sizes, and the shards to delete from the repository.
 
-    A shard that the repository's manifest has, and a new one of the same configs has not, comes
-    from no recording any more. Left there, it would still match the globs and be loaded.
+    A shard that is in the repository's manifest but not in the new one no longer comes from any
+    recording. If it stayed, it would still match the globs and be loaded.
     """
     own = file_of((folder / MANIFEST).read_bytes())
     files = {**manifest.files, **manifest.shards, MANIFEST: own}
@@ -257,9 +257,10 @@ def _differences(
 
 
 def _send(repository: str, manifest: Manifest, folder: Path, public: bool) -> None:
-    """Send what is new.
+    """Send new and changed files, and delete old shards, in one commit.
 
-    A commit whose answer is lost has happened or has not: the repository is read each time.
+    If the Hub's answer is lost, the commit may or may not have happened. So the repository is read
+    again at each attempt.
     """
     remote = look(repository)
     _check_visibility(remote, public)

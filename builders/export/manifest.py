@@ -16,7 +16,7 @@ MANIFEST = "MANIFEST.json"
 
 @dataclass(frozen=True)
 class File:
-    """A file that is no shard: its size in bytes, and its sha256."""
+    """A file of the repository: its size in bytes, and its sha256."""
 
     bytes: int
     sha256: str
@@ -31,17 +31,17 @@ class Shard(File):
     rows : int
         Number of rows.
     memory : int
-        Their size in bytes as Arrow tables, which is what `datasets` calls ``num_bytes``.
+        Size of the rows in bytes as Arrow tables, which `datasets` calls ``num_bytes``.
     filtered : dict of str to (int, int)
-        The same two for each config that reads the shard through a filter.
+        `rows` and `memory` for each config that reads the shard through a filter.
     etag : str
-        What `corpus://` said of it when it was written.
+        The ETag that `corpus://` gave for the shard when it was written.
     code, version : str
-        Key of the code that wrote it, and version of the package.
+        Key of the code that wrote the shard, and version of the package.
     sources : dict of str to str
         The archives, or the files that they were unpacked into, and their checksums.
     notes : list of Note
-        What is left out of it, shortened, matched by number, or missing.
+        What is left out of the shard, shortened, matched by number, or missing.
     """
 
     rows: int
@@ -54,13 +54,13 @@ class Shard(File):
     notes: list[Note] = field(default_factory=list)
 
     def size(self, config: str) -> tuple[int, int]:
-        """How many rows a config reads from it, and their bytes in memory."""
+        """How many rows a config reads from the shard, and their bytes in memory."""
         rows, memory = self.filtered.get(config, (self.rows, self.memory))
         return rows, memory
 
 
 def _shard(filtered: dict[str, list[int]], notes: Sequence[Any] = (), **fields: Any) -> Shard:
-    """Of its JSON, which knows no tuples and no notes."""
+    """Make a shard from its JSON fields, which have lists for tuples and dicts for notes."""
     sizes = {config: (rows, memory) for config, (rows, memory) in filtered.items()}
     return Shard(filtered=sizes, notes=[Note(**each) for each in notes], **fields)
 
@@ -72,17 +72,17 @@ class Manifest:
     Attributes
     ----------
     corpus, source : str
-        Name of the corpus; where its release is published.
+        Name of the corpus, and the address where its release is published.
     configs : list of str
-        The configs that were asked for, in all exports into this repository.
+        The configs that were requested, in all exports into this repository.
     lists : dict of str to str
-        The release's lists of cells and their checksums: no archives, yet they decide on all.
+        Checksums of the release's cell lists; all shards depend on these lists.
     excluded : dict of str to str
-        What the user leaves out of the corpus, and why.
+        What the user excluded from the corpus, and why.
     files : dict of str to File
-        Whatever is no shard, by path; but for the manifest itself.
+        All files, by path, that are neither shards nor the manifest itself.
     shards : dict of str to Shard
-        By path.
+        The shards, by path.
     """
 
     corpus: str
@@ -98,12 +98,12 @@ class Manifest:
         return sorted({note for shard in self.shards.values() for note in shard.notes})
 
     def to_json(self) -> bytes:
-        """Equal content gives equal bytes."""
+        """The manifest as JSON; equal content gives equal bytes."""
         return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes, where: object = MANIFEST) -> Manifest:
-        """The manifest of these bytes; a `CorpusError` if they are none."""
+        """Read a manifest from JSON; raises a `CorpusError` if that fails."""
         try:
             fields: dict[str, Any] = json.loads(content)
             fields["files"] = {path: File(**each) for path, each in fields["files"].items()}
@@ -118,14 +118,14 @@ class Manifest:
             ) from error
 
     def problems(self, sizes: Mapping[str, int], checksum_of: Callable[[str], str]) -> list[str]:
-        """What differs from the manifest, a line each; no line: nothing does.
+        """One line per difference from the manifest; empty if all files match.
 
         Parameters
         ----------
         sizes : mapping of str to int
-            The files that are there, and their sizes in bytes. Hidden ones do not count.
+            Size in bytes of each existing file. Hidden files are ignored.
         checksum_of : callable
-            Gives the sha256 of one of them. It is asked for files of the right size alone.
+            Returns the sha256 of a file; called only for files of the right size.
         """
         found = []
         for path, expected in sorted({**self.files, **self.shards}.items()):
@@ -145,14 +145,14 @@ class Manifest:
 
 
 def check_own(paths: Iterable[str], where: object) -> None:
-    """Raise where files lie that no manifest says are ours: they are not to be replaced.
+    """Raise a `CorpusError` if files exist but no manifest: they might not be ours to replace.
 
     Parameters
     ----------
     paths : iterable of str
-        All files. Hidden ones do not count.
+        All files. Hidden files are ignored.
     where : object
-        What holds them, for the message.
+        Name of the place, for the message.
     """
     others = sorted(path for path in paths if not is_hidden(path))
     if others and MANIFEST not in others:
@@ -166,15 +166,15 @@ def check_own(paths: Iterable[str], where: object) -> None:
 
 
 def file_of(content: bytes) -> File:
-    """What a manifest says of a file with this content."""
+    """The entry in a manifest for a file with this content."""
     return File(len(content), sha256(content))
 
 
 def sha256(content: bytes) -> str:
-    """The checksum, in hexadecimal."""
+    """The sha256 of some bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a file, or a folder that it lies in, has a name that begins with a dot."""
+    """Whether the name of a file, or of a folder that holds it, begins with a dot."""
     return any(part.startswith(".") for part in path.split("/"))

@@ -1,4 +1,4 @@
-"""What a dataset repository on the Hugging Face Hub holds; asking the Hub, and what it refuses."""
+"""Read the state of a dataset repository on the Hugging Face Hub; retry and explain failures."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from huggingface_hub.errors import (
 from builders.errors import CorpusError
 from builders.export.manifest import MANIFEST, Manifest, sha256
 
-#: Seconds to wait before what failed on the way, or at the Hub, is done again. The client itself
-#: tries again what it knows to be safe, uploads above all; here it is whatever else is asked.
+#: Seconds to wait before each retry of a request that failed on the network or at the Hub. The
+#: client itself retries what it knows to be safe, mainly uploads; these are for all other requests.
 DELAYS = (1.0, 4.0)
 
 AGAIN = "run it again: nothing is sent twice"
 LOG_IN = "log in with `hf auth login`"
 
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
-# Timed out, changed by somebody else meanwhile, too early, too many.
+# HTTP codes: timed out, changed by somebody else, too early, too many requests.
 _PASSING = (408, 412, 425, 429)
 
 Arguments = ParamSpec("Arguments")
@@ -43,13 +43,13 @@ class Remote:
     Attributes
     ----------
     repository, commit : str
-        Its name, and the commit; no commit where there is no such repository, or none to be seen.
+        Name of the repository, and its commit; "" if it does not exist or is not visible.
     private : bool
-        Whether only some can see it.
+        Whether the repository is private.
     sizes : dict of str to int
-        Its files by path, and their sizes in bytes.
+        Size of each file in bytes, by path.
     large : dict of str to str
-        The sha256 of those that the Hub keeps outside git.
+        The sha256 of each large file, which the Hub keeps outside git.
     """
 
     repository: str
@@ -66,19 +66,19 @@ class Remote:
         return Path(file).read_bytes()
 
     def sha256(self, path: str) -> str:
-        """Checksum of a file, in hexadecimal: as the Hub states it, or of a small one as read."""
+        """The hexadecimal sha256 of a file: stated by the Hub if it is large, else computed."""
         return self.large.get(path) or sha256(self.read(path))
 
     def manifest(self) -> Manifest | None:
-        """Its manifest, if it has one."""
+        """The manifest of the repository, or None."""
         if MANIFEST not in self.sizes:
             return None
         return Manifest.from_json(self.read(MANIFEST), f"{self.repository}: {MANIFEST}")
 
     def problems(self, manifest: Manifest) -> list[str]:
-        """What differs from a manifest, a line each; nothing is read of what is large.
+        """One line per difference from a manifest; large files are not downloaded.
 
-        Files that others have put there do not matter, unless they are shards: those are loaded.
+        Files from others are ignored, except Parquet files: these would be loaded.
         """
         known = {*manifest.files, *manifest.shards}
         sizes = {
@@ -90,12 +90,12 @@ class Remote:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text may name a repository: ``<user or organisation>/<name>``."""
+    """Whether a text has the form of a repository name: ``<user or organisation>/<name>``."""
     return bool(_NAME.fullmatch(text))
 
 
 def check_name(repository: str) -> None:
-    """Raise a `CorpusError` for what cannot name a repository."""
+    """Raise a `CorpusError` if `repository` is not a valid repository name."""
     if not is_name(repository):
         raise CorpusError(
             f"{repository!r} is no name of a repository",
@@ -105,14 +105,14 @@ def check_name(repository: str) -> None:
 
 
 def check_login() -> None:
-    """Raise an error if nobody is logged in, or with a token that the Hub does not know."""
+    """Raise an error if nobody is logged in, or if the Hub does not accept the token."""
     if not get_token():
         raise CorpusError("nobody is logged in to the Hub", fix=f"{LOG_IN}, or set HF_TOKEN")
     HfApi().whoami()
 
 
 def look(repository: str) -> Remote:
-    """The repository as it is now."""
+    """Read the current state of a repository from the Hub."""
     api = HfApi()
     try:
         info = api.repo_info(repository, repo_type="dataset")
@@ -135,14 +135,14 @@ def attempt(
     *args: Arguments.args,
     **kwargs: Arguments.kwargs,
 ) -> Answer:
-    """Ask the Hub, again after a while where that may help.
+    """Call a function that asks the Hub; retry after a while if that may help.
 
     Parameters
     ----------
     what : str
-        What could not be done, if it comes to that.
+        First line of the error message, if all attempts fail.
     ask : callable
-        It must not matter whether it is called once or, after it failed on the way, again.
+        The function. Calling it again after a failure must be safe.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def attempt(
             raise
         except (httpx2.HTTPError, ConnectionError, LocalEntryNotFoundError, ValueError) as error:
             failure: BaseException = error
-        except RuntimeError as error:  # of one of the threads that upload; its cause says more
+        except RuntimeError as error:  # raised by an upload thread; its cause says more
             failure = error.__cause__ or error
         delay = next(delays, None) if _is_passing(failure) else None
         if delay is None:
@@ -169,12 +169,12 @@ def _is_passing(failure: BaseException) -> bool:
     if isinstance(failure, HfHubHTTPError):
         status = failure.response.status_code
         return status >= 500 or status in _PASSING
-    # A gateway that is down answers in HTML where the client reads JSON.
+    # If a gateway is down, it answers with HTML, and the client fails to parse it as JSON.
     return isinstance(failure, json.JSONDecodeError) or not isinstance(failure, ValueError)
 
 
 def _explained(what: str, failure: BaseException) -> CorpusError:
-    """The error without addresses: those of large files are signed, and open to who has them."""
+    """Make an error without addresses: a signed address of a large file gives access to it."""
     fix = AGAIN if _is_passing(failure) else ""
     if not isinstance(failure, HfHubHTTPError):
         return CorpusError(what, why=f"{type(failure).__name__}: {failure}", fix=fix)

@@ -1,7 +1,7 @@
-"""A corpus' repository written to a folder or an object store, where it needs none of our code.
+"""Write a corpus' repository to a folder or an object store, to be loaded without this package.
 
-What lies there then is what ``corpus://<corpus>/`` holds: the same paths and the same bytes, under
-a card whose globs are relative. `MANIFEST.json` says what each shard was made from.
+The export has the same paths and the same bytes as ``corpus://<corpus>/``, and a card whose globs
+are relative. `MANIFEST.json` says what each shard was made from.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from builders.shards.excluded import read_excluded
 from builders.shards.job import Job
 from builders.urls import repository_url
 
-#: What is left out unless it is named: gigabytes that few want.
+#: Configs that are exported only if named: they have gigabytes that few users need.
 ON_REQUEST = ("waveforms",)
-# What `replace_file` leaves behind when it is killed.
+# Names of temporary files that `replace_file` leaves behind when it is killed.
 _LITTER = re.compile(r"\.(.+)\.\d+\.\d+")
 
 
 @dataclass(frozen=True)
 class Export:
-    """What came of an export.
+    """The result of an export.
 
     Attributes
     ----------
     manifest : Manifest
-        What lies there now.
+        What the folder holds now.
     written : list of str
-        The shards that were written; all others lay there already.
+        The shards that were written; all others were there already.
     failures : list of str
-        A message for each job that failed: its shards, as they should be, are not there.
+        One message for each failed job; its shards are missing or out of date.
     """
 
     manifest: Manifest
@@ -69,20 +69,20 @@ def export(
 ) -> Export:
     """Write the shards of some configs, the card and the manifest; only what is missing or changed.
 
-    What other exports of the corpus have written there stays, and card and manifest describe all of
-    it. Shards that the release no longer gives rise to are removed. Not more than one export at a
-    time may write to a place.
+    Shards from earlier exports of the corpus stay, and the card and the manifest describe them all.
+    Shards that the release no longer produces are removed. Only one export at a time may write to
+    the same folder.
 
     Parameters
     ----------
     corpus : type of CorpusBuilder
         The corpus.
     configs : sequence of str
-        Names of configs; if there are none, all but the waveforms.
+        Names of configs; if empty, all except the waveforms.
     out : str
-        A folder, or any address that fsspec knows. Workers on other machines must know it, too.
+        A folder, or any address that fsspec knows. Workers on other machines must reach it, too.
     workers, scheduler : int, str or None
-        Who builds the shards; see `builders.export.workers.run_tasks`.
+        Where the shards are built; see `builders.export.workers.run_tasks`.
     metadata : mapping, optional
         Entries of the card's YAML that replace the corpus' own, such as ``license``.
 
@@ -93,9 +93,9 @@ def export(
     Raises
     ------
     CorpusError
-        If a config is unknown or not in the release, or nothing can be written to `out`. If `out`
-        holds other files and no manifest, or lies in a package. What goes wrong with single
-        archives is in the result.
+        If a config is unknown or not in the release, or `out` cannot be written to. If `out` holds
+        other files and no manifest, or lies in a package. Errors of single archives are not raised;
+        they are listed in `Export.failures`.
     """
     run = _plan(corpus, configs, out)
     run.retract()
@@ -106,20 +106,20 @@ def export(
 
 @dataclass
 class _Run:
-    """An export under way. Whenever it is killed, the manifest says nothing that is not so.
+    """A running export. The manifest on disk stays correct even if the export is killed.
 
     Attributes
     ----------
     jobs : dict of str to Job
         All jobs of the corpus, by the path of each of their shards.
     sizes : dict of str to int
-        The files that lie in the folder, in bytes.
+        Size in bytes of each file in the folder.
     manifest : Manifest
-        What lies there, and what is to lie there of other files.
+        What the folder holds; later, also the other files that are to be written.
     tasks : dict of str to Task
-        What is to be written, by the names of the jobs.
+        What to write, by the names of the jobs.
     failures : dict of str to str
-        By the names of jobs, or by paths.
+        Messages, by the names of jobs or by paths.
     written : list of str
         The shards that have been written.
     """
@@ -135,11 +135,11 @@ class _Run:
 
     @property
     def _stale(self) -> set[str]:
-        """The shards that are to be written anew."""
+        """The shards that will be written again."""
         return {path for task in self.tasks.values() for path in task.sizes}
 
     def retract(self) -> None:
-        """Take what is about to change out of the manifest, and remove what is no more."""
+        """Drop from the manifest what will change; delete shards that no job produces any more."""
         gone = {path for path in self.manifest.shards if path not in self.jobs}
         if stale := gone | self._stale:
             kept = {path: each for path, each in self.manifest.shards.items() if path not in stale}
@@ -158,7 +158,7 @@ class _Run:
                 self.written += outcome[1]
 
     def settle(self) -> None:
-        """Keep in the manifest what is there."""
+        """Keep only the shards in the manifest that are really in the folder."""
         self.sizes = self.folder.sizes()
         kept = {}
         for path, shard in self.manifest.shards.items():
@@ -170,7 +170,7 @@ class _Run:
         self.manifest.shards = kept
 
     def publish(self, metadata: Mapping[str, Any]) -> Export:
-        """Write the card, what it links to and the manifest; remove what a kill left behind."""
+        """Write the card, its linked files and the manifest; delete left-over temporary files."""
         features = {path: job.features for path, job in self.jobs.items()}
         card = exported_card(self.corpus, self.manifest, features, metadata)
         others = {CARD: card, **linked_files(self.corpus)}
@@ -184,14 +184,14 @@ class _Run:
         return Export(self.manifest, sorted(self.written), messages)
 
     def _put(self, path: str, content: bytes) -> None:
-        """Write a file unless it has this content."""
+        """Write a file, unless it has this content already."""
         with self.folder.reached():
             if self.sizes.get(path) != len(content) or self.folder.read(path) != content:
                 self.folder.write(path, content)
 
 
 def _plan(corpus: type[CorpusBuilder], configs: Sequence[str], out: str) -> _Run:
-    """What is to be written where; opens no archive, and writes nothing."""
+    """Plan an export; opens no archive and writes nothing."""
     folder, release = Folder(out), user_folder(corpus)
     _check_outside(folder)
     jobs = read_jobs(corpus.corpus, release)
@@ -203,7 +203,7 @@ def _plan(corpus: type[CorpusBuilder], configs: Sequence[str], out: str) -> _Run
 
 
 def _check_outside(folder: Folder) -> None:
-    """Raise for a folder inside this package or that of a corpus, whose own card lies there."""
+    """Raise if a folder is inside this package or a corpus' package, which has its own card."""
     if folder.path is None:
         return
     place = folder.path.resolve()
@@ -224,7 +224,7 @@ def _check_outside(folder: Folder) -> None:
 def _select(
     corpus: type[CorpusBuilder], names: Sequence[str], paths: list[str]
 ) -> tuple[list[str], set[str]]:
-    """The configs that are asked for, and the paths of their shards."""
+    """The requested configs, and the paths of their shards."""
     corpus.check_configs(names)
     configs = {config.name: config for config in corpus.BUILDER_CONFIGS}
     globs = {
@@ -247,7 +247,7 @@ def _select(
 def _manifest(
     corpus: type[CorpusBuilder], folder: Folder, sizes: Mapping[str, int], asked: Iterable[str]
 ) -> Manifest:
-    """The manifest that lies there, or a new one, of what it knows and is there still."""
+    """A manifest with the requested configs and the shards of the old manifest that still exist."""
     manifest = Manifest(corpus.corpus)
     check_own(sizes, folder.url)
     if MANIFEST in sizes:
@@ -286,7 +286,7 @@ def _tasks(
     sizes: Mapping[str, int],
     manifest: Manifest,
 ) -> tuple[dict[str, Task], dict[str, str]]:
-    """What is to be done, and what cannot be; opens no archive."""
+    """The tasks, and a message for each job that cannot be done; opens no archive."""
     code = code_key(corpus)
     cache = ShardCache(corpus.corpus, code)
     tasks, failures = {}, {}

@@ -1,4 +1,4 @@
-"""One job of an export, wherever it is done: build its shards, and put them where they go."""
+"""One task of an export, for any worker: build the shards of a job and write them to `out`."""
 
 from __future__ import annotations
 
@@ -28,20 +28,22 @@ from builders.shards.job import Job
 
 @dataclass(frozen=True)
 class Task:
-    """One job, wherever it is done: a job reads an archive once and writes all of its shards.
+    """The description of one job to do; it can be sent to any worker.
+
+    A job reads an archive once and writes all of its shards.
 
     Attributes
     ----------
     corpus, job : str
-        Their names.
+        Names of the corpus and the job.
     release : str
-        Folder of the user's copy of the release; empty where it is fetched.
+        Folder of the user's copy of the release; empty if the release is downloaded.
     code : str
-        Key of the code that is to write the shards.
+        Key of the code that must write the shards.
     out : str
-        Where they go.
+        Folder or address that the shards are written to.
     sizes : dict of str to (int or None)
-        The shards to be written, and the size of what lies there under their names.
+        The shards to write, by path; and the size of the file at that path in `out` now.
     """
 
     corpus: str
@@ -53,13 +55,13 @@ class Task:
 
 
 def user_folder(corpus: type[CorpusBuilder]) -> str:
-    """The folder of the user's copy of the release; empty where it is fetched."""
+    """The folder of the user's copy of the release; empty if the release is downloaded."""
     release = corpus.release()
     return "" if release.is_fetched else str(release.folder)
 
 
 def read_jobs(corpus: str, release: str) -> dict[str, Job]:
-    """The jobs of a corpus by the paths of their shards, as its release stands now."""
+    """The jobs of a corpus for the present state of its release, by the paths of their shards."""
     if release and not Path(release).is_dir():
         raise CorpusError(
             f"no release of {corpus} on this machine",
@@ -83,14 +85,14 @@ def _release(corpus: str, folder: str) -> Release:
 
 
 def write_job(task: Task) -> tuple[dict[str, Shard], list[str]]:
-    """Build the shards of a task and put them where they go, unless just these lie there already.
+    """Build the shards of a task and write each one to `out`, unless it is there already.
 
     Returns
     -------
     dict of str to Shard
-        All of them.
+        All shards of the task, by path.
     list of str
-        Those that were written.
+        The paths of the shards that were written.
     """
     corpus, folder = find_corpus(task.corpus), Folder(task.out)
     if code_key(corpus) != task.code:
@@ -128,7 +130,7 @@ def write_job(task: Task) -> tuple[dict[str, Shard], list[str]]:
 def _measure(
     content: bytes, path: str, corpus: type[CorpusBuilder]
 ) -> tuple[int, int, dict[str, tuple[int, int]]]:
-    """Rows and bytes in memory of a shard, and of what each filter of a config leaves of it."""
+    """Rows and bytes in memory of a shard; and the same after the filter of each config."""
     filters = {
         config.name: pq.filters_to_expression(config.filters)
         for config in corpus.BUILDER_CONFIGS
@@ -147,10 +149,10 @@ def _measure(
 
 
 def _checksums(archives: Sequence[Archive]) -> dict[str, str]:
-    """The archives, or the files that they were unpacked into, and their checksums."""
+    """The checksum of each archive, or of each file that an archive was unpacked into."""
     found = {}
     for archive in archives:
-        if archive.key:  # a CRC and a size out of a zip's directory, or the md5 of a whole file
+        if archive.key:  # CRC and size from a zip's directory, or the md5 of a whole file
             found[archive.name] = ("crc32:" if "-" in archive.key else "md5:") + archive.key
             continue
         for file in archive.files():

@@ -1,4 +1,4 @@
-"""The same tasks in this process, in several of this machine, or on an existing Dask cluster."""
+"""Run tasks in this process, in several local processes, or on an existing Dask cluster."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from builders.errors import CorpusError
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: How often Dask tries a task again that failed for another reason than a `CorpusError`, such as
-#: an object store that did not answer. A task whose worker died it hands to another one anyway.
+#: How often Dask retries a task that failed with another error than a `CorpusError`, e.g. because
+#: an object store did not answer. If a worker dies, Dask gives its task to another worker anyway.
 RETRIES = 2
 
 
@@ -26,24 +26,24 @@ def run_tasks(
     workers: int = 1,
     scheduler: str | None = None,
 ) -> Iterator[tuple[str, R | Exception]]:
-    """Call a function for each task; one that fails does not keep the others from being done.
+    """Call a function for each task; a failed task does not stop the others.
 
     Parameters
     ----------
     function : callable
-        At the top of a module, so that other processes find it. It must not matter whether it is
-        called once for a task or, after a process died on the way, twice.
+        Defined at the top level of a module, so that other processes can import it. Calling it
+        twice for a task must be safe: this happens if a process dies.
     tasks : mapping
-        By name; what can be pickled.
+        Tasks by name; they must be picklable.
     workers : int
-        Processes of this machine; with 1, it is this process.
+        Number of processes on this machine; 1 means this process.
     scheduler : str, optional
-        Address of a Dask scheduler, e.g. ``tcp://10.0.0.1:8786``. Its workers have this package.
+        Address of a Dask scheduler, e.g. ``tcp://10.0.0.1:8786``. Its workers need this package.
 
     Yields
     ------
     (str, object)
-        Name, and result or error, in the order in which they are done.
+        Name of a task, and its result or error; in the order in which tasks finish.
 
     Raises
     ------
@@ -53,14 +53,14 @@ def run_tasks(
     if scheduler:
         yield from _on_cluster(function, tasks, scheduler)
     elif workers > 1:
-        # Not forked: a forked process has locks, and lacks the threads that would open them.
+        # Not forked: a forked process copies locks, but not the threads that would release them.
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
         try:
             names = {pool.submit(function, task): name for name, task in tasks.items()}
             for future in as_completed(names):
                 yield names[future], _outcome(future.result)
-        finally:  # where it is interrupted, what has begun is finished, and nothing else begun
+        finally:  # after an interrupt: finish running tasks, start no others
             pool.shutdown(cancel_futures=True)
     else:
         for name, task in tasks.items():
@@ -68,7 +68,7 @@ def run_tasks(
 
 
 def _end_with_parent() -> None:
-    """End this worker when the process that started it does, in whatever way that ended."""
+    """End this worker when its parent process ends, for whatever reason."""
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
@@ -99,8 +99,8 @@ def _on_cluster(
             fix="give the address that dask-scheduler printed when it was started",
         ) from error
     with client:
-        # What has no key of its own gets one from its arguments, and is then not done again when
-        # the same data are exported a second time.
+        # pure=False: otherwise Dask derives a task's key from its arguments, and would not run it
+        # again when the same data are exported a second time.
         names = {
             client.submit(_attempt, function, task, pure=False, retries=RETRIES): name
             for name, task in tasks.items()
@@ -110,7 +110,7 @@ def _on_cluster(
 
 
 def _attempt(function: Callable[[T], R], task: T) -> R | CorpusError:
-    """What is wrong with a release stays wrong: it is handed back, and not tried again."""
+    """Return a `CorpusError` instead of raising it: Dask must not retry errors of a release."""
     try:
         return function(task)
     except CorpusError as error:

@@ -1,7 +1,7 @@
 """The files in a recording's archive: a gzip tar, or the folder it was unpacked into.
 
-A tar stream is read once, from the front to the end, where its checksum is. Nothing is unpacked,
-and what an archive says of its sizes is checked before memory is taken for it.
+A tar stream is read once, from its start to its end, where its checksum is. Nothing is unpacked to
+disk, and the sizes that an archive states are checked before memory is allocated for them.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-#: Names of later views of a signal, and of what macOS strews about: ``01.X.json``, ``._X.json``.
+#: Names to skip: later views of a signal (``01.X.json``) and files of macOS (``._X.json``).
 LEFT_ALONE = re.compile(r"\d\d\.|\.")
-GZIP_BLOCK, TAR_BLOCK = 1 << 16, 1 << 18  # bytes; packed, and not
-#: How a gzip stream begins, and what stands at byte 257 of a tar's header.
+GZIP_BLOCK, TAR_BLOCK = 1 << 16, 1 << 18  # bytes: compressed, uncompressed
+#: The first bytes of a gzip stream; the bytes at position 257 of a tar header.
 GZIP_MAGIC, TAR_MAGIC = b"\x1f\x8b", b"ustar"
-#: Bytes of all members, unpacked: four times the largest published recording. What is beside them,
-#: the headers of a member or the padding at the end, has `LARGEST_HEADER` at most.
+#: Limit for all members, in bytes, uncompressed: four times the largest published recording.
+#: `LARGEST_HEADER` limits everything else: the headers of one member, the padding at the end.
 LARGEST_ARCHIVE, LARGEST_HEADER = 8 << 30, 4 << 20
-#: Files in an archive; a published one has three for each of its signals.
+#: Limit for files in an archive; a published archive has three for each signal.
 MAX_MEMBERS = 10_000
-#: Gzip streams that one archive is made of; a published one is a single stream.
+#: Limit for gzip streams in one archive; a published archive is a single stream.
 MAX_STREAMS = 100_000
-#: What reading one can end in; `tarfile` lets as much through as `zipfile` does.
+#: Errors that reading an archive can raise; `tarfile` passes on as many kinds as `zipfile`.
 BAD_ARCHIVE = (OSError, tarfile.TarError, igzip_lib.IsalError, *BAD_ZIP)
-#: Characters of a message that are quoted from a file.
+#: Limit for text from a file that a message quotes, in characters.
 LONGEST = 500
 
 
 def recording_error(archive: Archive, member: str, why: object, unit: str = "") -> RecordingError:
-    """The error for what is wrong inside an archive.
+    """The error for something wrong inside an archive.
 
-    What stands in a file may be long, and may be no text that a terminal can show.
+    Text from a file may be long, and a terminal may not be able to show it: it is cut and escaped.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def recording_error(archive: Archive, member: str, why: object, unit: str = "") 
     why : object
         What is wrong.
     unit : str
-        The smallest part of the corpus that it spoils: a cell id, or a ``stim_id``. Empty: all
-        that the archive holds.
+        The smallest part of the corpus that the error affects: a cell id or a ``stim_id``. Empty
+        if it affects everything in the archive.
     """
     where, reason = (
         text.encode("utf-8", "backslashreplace").decode() for text in (member, str(why))
@@ -66,20 +66,20 @@ def recording_error(archive: Archive, member: str, why: object, unit: str = "") 
         where=f"{archive}: {where[:LONGEST]}",
         why=reason if len(reason) <= LONGEST else f"{reason[:LONGEST]} ...",
         unit=unit,
-        # A zip's directory has a key for each archive, too, but not one that was published.
+        # Not `bool(archive.key)`: an archive in a zip has a key, too, but not a published one.
         is_published=bool(archive.fetch),
     )
 
 
 class ReadPosition:
-    """Where in an archive the reading is."""
+    """How far an archive has been read: the name of the current member."""
 
     member = "the archive itself"
 
 
 @contextmanager
 def reading(archive: Archive) -> Iterator[ReadPosition]:
-    """Turn what can go wrong with an archive into an error that says where."""
+    """Turn errors of reading an archive into a `CorpusError` that says where they occurred."""
     position = ReadPosition()
     try:
         yield position
@@ -91,14 +91,15 @@ def reading(archive: Archive) -> Iterator[ReadPosition]:
 
 
 class Inflated(io.RawIOBase):
-    """What a gzip stream holds, checked against the checksum at its end.
+    """The decompressed content of a gzip file, verified against the checksum at its end.
 
-    ISA-L inflates a raster of 1.9 GB five times faster than zlib does. Its own file object keeps
-    what it has when it comes upon damage; this one gives it first, so that the error can say where.
+    ISA-L inflates a raster of 1.9 GB five times faster than zlib does. ISA-L's own file object, at
+    damaged data, withholds the bytes before the damage. This class returns them first, and so
+    the error can say where the damage is.
     """
 
     def __init__(self, packed: IO[bytes]) -> None:
-        #: How many bytes may yet be read, where there is a limit.
+        #: How many more bytes may be read; None for no limit.
         self.allowed: int | None = None
         self._packed = packed
         self._position = 0
@@ -106,7 +107,7 @@ class Inflated(io.RawIOBase):
         self._stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
 
     def read(self, size: int = -1) -> bytes:
-        """That many bytes; fewer at the end alone."""
+        """Read `size` bytes; fewer only at the end."""
         if self.allowed is not None:
             if not 0 <= size <= self.allowed:
                 raise tarfile.ReadError(f"headers or padding of more than {LARGEST_HEADER} bytes")
@@ -132,9 +133,9 @@ class Inflated(io.RawIOBase):
                     block := self._packed.read(GZIP_BLOCK)
                 ):
                     more += block
-                if not more.startswith(GZIP_MAGIC):  # padding, or what no reader of gzip looks at
+                if not more.startswith(GZIP_MAGIC):  # padding, or bytes that gzip readers ignore
                     return b""
-                # Another stream follows: they hold one content together.
+                # Another stream follows: the content is that of all streams in a row.
                 self._streams += 1
                 if self._streams > MAX_STREAMS:
                     raise tarfile.ReadError(f"it has more than {MAX_STREAMS} gzip streams")
@@ -148,7 +149,7 @@ class Inflated(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Forward alone, which is all that `tarfile` asks for between two members."""
+        """Seek forward only; `tarfile` needs no more between two members."""
         if whence != io.SEEK_SET or offset < self._position:
             raise io.UnsupportedOperation("a gzip stream is read from the front to the end")
         while self._position < offset and self._read(min(TAR_BLOCK, offset - self._position)):
@@ -157,14 +158,14 @@ class Inflated(io.RawIOBase):
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header. `tarfile` takes a damaged one for the end of the archive."""
+    """A member's header; raises if it is damaged, where `tarfile` would see the archive's end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
-            if not any(buf):  # the end, or a part of it
+            if not any(buf):  # the end of the archive, or a part of the end
                 raise
             raise tarfile.ReadError(f"no header where a member should begin: {error}") from error
 
@@ -172,17 +173,17 @@ class _Header(tarfile.TarInfo):
 def members(
     archive: Archive, position: ReadPosition
 ) -> Iterator[tuple[str, IO[bytes] | None, int]]:
-    """Base name, content and size of each file, but empty ones and later views of a signal.
+    """Base name, content and size of each file, except empty files and names in `LEFT_ALONE`.
 
-    The content of a link or a device is None. In a tar, a file may come more than once: the last
-    one counts.
+    The content of a link or a device is None. A tar may hold a file more than once: the last one
+    counts.
 
     Raises
     ------
     CorpusError
         If a member's path leads out of the archive.
     tarfile.ReadError
-        If a header is damaged, or a limit of this module is passed.
+        If a header is damaged, or a limit of this module is exceeded.
     """
     if archive.path.is_dir():
         for path in archive.files():
@@ -212,7 +213,7 @@ def members(
                     yield position.member, content, info.size
                 stream.allowed = LARGEST_HEADER
         while rest := stream.read(TAR_BLOCK):  # to the gzip trailer, where the checksum is
-            # No reader of tar looks at it, but members would be a loss.
+            # Tar readers ignore this part, but a member in it would be lost: refuse it.
             if any(
                 rest[at : at + len(TAR_MAGIC)] == TAR_MAGIC for at in range(257, len(rest), 512)
             ):
@@ -220,7 +221,7 @@ def members(
 
 
 def _why_refused(info: tarfile.TarInfo) -> str:
-    """Why a member is refused even where nobody asks for it; empty where it is not."""
+    """Why a member is refused, even if no caller needs it; empty if it is accepted."""
     if info.name.startswith("/") or ".." in PurePosixPath(info.name).parts:
         return "its path leads out of the archive"
     if info.size < 0:

@@ -1,17 +1,17 @@
 """Spike times to trials x bins, by the reference convention of the NEMS recording format.
 
-* The bin of a spike is ``floor(t * fs)`` in float64; several spikes in one bin count up; spikes
-  before 0 are dropped.
+* The bin of a spike is ``floor(t * fs)`` in float64. All spikes in a bin are counted. Spikes before
+  0 are dropped.
 * An epoch starts at bin ``round(start * fs)`` (half to even) and has
   ``round(end * fs) - round(start * fs)`` bins.
 * A trial is a slice of the recording's own binned train: a spike belongs to a trial by its *bin*.
   Comparing its *time* with the epoch's start would lose the spikes between the left edge of the
   first bin and an onset that lies off the grid.
-* The occurrences of an epoch come in time order; one that overlaps, in bins, the last one kept is
-  dropped (touching is fine), and so is one that has no bins.
+* The occurrences of an epoch are taken in time order. An occurrence that overlaps, in bins, the
+  last one kept is dropped (touching is fine). An occurrence without bins is dropped, too.
 
-Source: the behaviour of the format's own reader (NEMS0, `nems0/signal.py` and `nems0/epoch.py`),
-except that it lets negative spike times wrap around to the end of the recording.
+Source: the behaviour of the format's own reader (NEMS0, `nems0/signal.py` and `nems0/epoch.py`).
+One difference: that reader lets negative spike times wrap around to the end of the recording.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-#: The bins of a cell's spikes, of which there are millions.
+#: The bins of a cell's spikes; int32 saves memory, since there are millions.
 Train = NDArray[np.int32]
 
-#: No recording is as long: 18 hours at 1 kHz. The counts of a trial of this length take 0.5 GB.
+#: Limit: 18 hours at 1 kHz; recordings are shorter. Counts of a trial this long take 0.5 GB.
 MAX_BINS = 2**26
 
 
@@ -43,8 +43,8 @@ class Trials:
     n_bins : (R,) int64
         Number of bins of each trial.
     left_out : tuple of str
-        A short sentence for each kind of occurrence that is no trial. A row that stands in the
-        table twice is no loss, and neither is an occurrence without bins.
+        A short sentence for each kind of occurrence that was dropped. Duplicate rows and
+        occurrences without bins are not mentioned: dropping them loses nothing.
     """
 
     onsets: Floats
@@ -57,7 +57,7 @@ class Trials:
 
     @property
     def stop(self) -> int:
-        """The bin after the last one of all trials; 0 if there are none."""
+        """One past the last bin of all trials; 0 if there are no trials."""
         return int((self.first + self.n_bins).max(initial=0))
 
 
@@ -67,20 +67,20 @@ def find_trials(starts: Floats, ends: Floats, fs: float) -> Trials:
     Parameters
     ----------
     starts, ends : (n,) float64
-        Epoch bounds in seconds, in any order; NaN where one is missing.
+        Epoch bounds in seconds, in any order; NaN if missing.
     fs : float
         Bins per second.
 
     Returns
     -------
     Trials
-        Sorted by time, without the occurrences that lack a bound, overlap the last one kept, or
-        have no bins.
+        Sorted by time. Occurrences that lack a bound, overlap the last one kept, or have no bins
+        are dropped.
 
     Raises
     ------
     ValueError
-        If a bound is infinite or past `MAX_BINS`, or an epoch starts before 0 or ends before it
+        If a bound is infinite or beyond `MAX_BINS`, or an epoch starts before 0 or ends before it
         starts.
     """
     missing = np.isnan(starts) | np.isnan(ends)
@@ -125,7 +125,7 @@ def spike_bins(times: Floats, fs: float, n_bins: int) -> Train:
     Returns
     -------
     (m,) int32
-        Ascending; a bin stands once for each of its spikes. `MAX_BINS` is far below the limit.
+        Ascending; one entry per spike. `MAX_BINS` is far below the limit of int32.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def spike_bins(times: Floats, fs: float, n_bins: int) -> Train:
     if not inside.all():
         bins = bins[inside]
     train = bins.astype(np.int32)
-    if (train[1:] < train[:-1]).any():  # mostly they are in order, and sorting takes longer
+    if (train[1:] < train[:-1]).any():  # usually in order already; the check is faster than sorting
         train.sort()
     return train
 
@@ -154,7 +154,7 @@ def ranges(starts: Ints, sizes: Ints) -> Ints:
 def count_spikes(
     bins: Train | Ints, first: Ints, n_bins: Ints, width: int = 1
 ) -> NDArray[np.float32]:
-    """Spike counts of many trials, all at once.
+    """Spike counts of many trials in one call.
 
     Parameters
     ----------
@@ -163,21 +163,21 @@ def count_spikes(
     first, n_bins : (R,) int64
         First bin of each trial, and its number of counts; in any order, overlapping or not.
     width : int
-        How many bins make one count, from the trial's first bin on.
+        How many bins are summed into one count, starting at the trial's first bin.
 
     Returns
     -------
     (sum(n_bins),) float32
-        The counts of the first trial, then the second's, and so on; exact up to 2 ** 24.
+        The trials' counts, concatenated in order; each count is exact up to 2 ** 24.
     """
-    # Of the bins' own type: else all of them would be copied.
+    # Same dtype as the bins: otherwise searchsorted would copy all bins.
     low, high = (
         np.searchsorted(bins, bound.astype(bins.dtype)) for bound in (first, first + n_bins * width)
     )
     size = high - low
     inside = (bins[ranges(low, size)] - np.repeat(first, size)) // width
     inside += np.repeat(np.cumsum(n_bins) - n_bins, size)
-    # Ascending, and far fewer than the bins: runs of equal ones are counted, and no bin is visited.
+    # `inside` is ascending and far shorter than the counts, so count runs of equal entries.
     starts = np.flatnonzero(np.diff(inside, prepend=-1))
     counts = np.zeros(int(n_bins.sum()), np.float32)
     counts[inside[starts]] = np.diff(starts, append=len(inside))

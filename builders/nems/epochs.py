@@ -1,7 +1,7 @@
 """The epochs table of a signal: when each stimulus was presented.
 
-A laboratory writes many things into this table that nobody asks for: licks, lever presses, events
-that never ended. So a row is looked at when its epoch is asked for, and not before.
+Laboratories write many other things into this table: licks, lever presses, events that never
+ended. So a row is checked only when its epoch is asked for.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ csv.field_size_limit(1 << 20)
 
 
 class Epochs:
-    """The rows of an epochs table by the names of their epochs.
+    """The rows of an epochs table, by epoch name.
 
     Parameters
     ----------
     content : bytes
-        A CSV with a header that names at least `COLUMNS`, in any order. Rows may be short, other
+        A CSV with a header that names at least `COLUMNS`, in any order. Rows may be short. Other
         columns may be unnamed or named twice.
 
     Raises
     ------
     ValueError
-        If it is no such table.
+        If the content is not such a table.
     """
 
     def __init__(self, content: bytes) -> None:
-        # A name that is no UTF-8 matters only where it is asked for.
+        # A name that is not UTF-8 matters only when its epoch is asked for.
         text = content.decode("utf-8-sig", "surrogateescape")
         # Strict: a quotation mark that is never closed would swallow the rows after it.
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -60,12 +60,12 @@ class Epochs:
         return sorted(name for name in self._rows if name.startswith(STIM))
 
     def bounds(self, name: str) -> tuple[Floats, Floats]:
-        """Start and end in seconds of each occurrence, in the file's order; NaN where missing.
+        """Start and end of each occurrence in seconds, in the file's order; NaN if missing.
 
         Raises
         ------
         ValueError
-            If a bound is no number, or the row's columns cannot be told apart.
+            If a bound is not a number, or a row's columns are ambiguous.
         """
         bounds = []
         for row in self._rows.get(name, ()):
@@ -84,7 +84,7 @@ class Epochs:
         Raises
         ------
         ValueError
-            If there is no such epoch, or its bounds are none.
+            If there is no such epoch, or its bounds are invalid.
         """
         if name not in self._rows:
             raise ValueError("no such epoch")
@@ -93,11 +93,11 @@ class Epochs:
         return find_trials(*self.bounds(name), fs)
 
     def _names(self, row: list[str]) -> set[str]:
-        """The names that a row has: one, but where a column of names stands there twice."""
+        """The names in a row: several only if the table has two name columns that differ."""
         return {row[place] for place in self._columns[0] if place < len(row)}
 
     def _text(self, row: list[str], places: list[int]) -> str:
-        """What a row has in a column, which may stand in the header more than once."""
+        """The text of a row in a column; the header may name the column more than once."""
         texts = {row[place].strip() if place < len(row) else "" for place in places}
         if len(texts) > 1:
             raise ValueError(f"a column stands there twice, with {' and '.join(sorted(texts))}")

@@ -1,6 +1,6 @@
-"""The datasets of an HDF5 file, which is trusted in nothing that it says of itself.
+"""Safe reading of datasets from an HDF5 file that is not trusted.
 
-HDF5 lets names, and values, refer to any file of the machine, and a few bytes stand for any size.
+In HDF5, names and values can refer to any file of the machine, and a few bytes can state any size.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
-#: Values of a dataset, or of one of its chunks; the largest published raster has 76 million.
+#: Limit for the values of a dataset, or of one chunk; the largest published raster has 76 million.
 MAX_VALUES = 1 << 27
-#: What reading a file can end in.
+#: Errors that reading a file can raise.
 BAD_HDF5 = (
     OSError,
     LookupError,
@@ -31,7 +31,7 @@ BAD_HDF5 = (
 
 
 def dataset(file: h5py.File, name: str, kinds: str = "fiu") -> h5py.Dataset:
-    """A dataset at the root whose values are in this file, numbers, and not too many to be read.
+    """A dataset at the root, checked: its values are numbers in this file, at most `MAX_VALUES`.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def dataset(file: h5py.File, name: str, kinds: str = "fiu") -> h5py.Dataset:
     name : str
         The dataset's name.
     kinds : str
-        Letters of numpy for the kinds of numbers that are expected.
+        The accepted kinds of numbers, as numpy's letters.
 
     Raises
     ------
     KeyError, ValueError
-        If there is no such dataset.
+        If there is no such dataset, or it fails a check.
     """
     if "/" in name or name in ("", "."):
         raise ValueError(f"{name!r} is no name of a dataset at the root")
@@ -68,29 +68,30 @@ def dataset(file: h5py.File, name: str, kinds: str = "fiu") -> h5py.Dataset:
 
 
 def line_of_values(found: h5py.Dataset, content: bytes) -> Callable[[], NDArray[Any]]:
-    """How to get the values of a `dataset`, as one axis, as HDF5 reads them.
+    """A function that returns the values of a `dataset`, along one axis, as HDF5 reads them.
 
-    What gzip alone has packed, ISA-L inflates where it lies in the file, in two thirds of the time
-    that HDF5 takes. It verifies each chunk's checksum, too. HDF5 lets one thread in at a time; the
-    function that is returned has no need of it, so that two datasets can be inflated at once.
+    If gzip is the only filter, ISA-L inflates the chunks directly from the file's bytes, in two
+    thirds of the time that HDF5 takes. It verifies each chunk's checksum, too. HDF5 admits one
+    thread at a time. The returned function does not call HDF5, so two datasets can be inflated at
+    once.
 
     Parameters
     ----------
     found : h5py.Dataset
         The dataset.
     content : bytes
-        The file that it is in.
+        The bytes of the file that holds the dataset.
 
     Returns
     -------
     callable
-        Gives the values. It raises `ValueError` or `isal.igzip_lib.IsalError` if a chunk is
-        damaged, or has not the size that it should have.
+        Returns the values. It raises `ValueError` or `isal.igzip_lib.IsalError` if a chunk is
+        damaged or has the wrong size.
     """
     if _is_only_gzipped(found):
         (length,), (step,) = found.shape, found.chunks
         chunks = [found.id.get_chunk_info_by_coord((at,)) for at in range(0, length, step)]
-        if not any(chunk.filter_mask for chunk in chunks):  # the filters that were left out
+        if not any(chunk.filter_mask for chunk in chunks):  # bits of filters not applied
             places = [(chunk.byte_offset, chunk.size) for chunk in chunks]
             return partial(_inflated, content, places, step, found.dtype, length)
     values = read_values(found).reshape(-1)
@@ -103,7 +104,8 @@ def read_values(found: h5py.Dataset) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        If a chunk has fewer values than it should have: HDF5 gives any bytes for the rest.
+        If a chunk has fewer values than it should have: HDF5 would return arbitrary bytes for the
+        missing ones.
     """
     if found.chunks:
         filters = found.id.get_create_plist()
@@ -115,16 +117,16 @@ def read_values(found: h5py.Dataset) -> NDArray[Any]:
 
 
 def _check_chunk(found: h5py.Dataset, chunk: Any, codes: list[int], size: int) -> None:
-    """Undo the filters of a chunk as far as they change how many bytes it has."""
+    """Raise if a chunk has the wrong size; undoes only the filters that change its size."""
     mask, content = found.id.read_direct_chunk(chunk.chunk_offset)
     for i, code in reversed([*enumerate(codes)]):
-        if mask >> i & 1:  # the filter was left out when the chunk was written
+        if mask >> i & 1:  # the filter was not applied to this chunk
             continue
         if code == h5py.h5z.FILTER_FLETCHER32:
             content = content[:-4]
         elif code == h5py.h5z.FILTER_DEFLATE:
             content = isal_zlib.decompressobj().decompress(content, size + 4)
-        elif code != h5py.h5z.FILTER_SHUFFLE:  # HDF5's own check must do
+        elif code != h5py.h5z.FILTER_SHUFFLE:  # an unknown filter: rely on HDF5's own check
             return
     if len(content) != size:
         raise ValueError(f"the chunk at {chunk.chunk_offset} has {len(content)} bytes, not {size}")
@@ -144,13 +146,13 @@ def _inflated(
 
 
 def _is_only_gzipped(found: h5py.Dataset) -> bool:
-    """Whether all values are there, packed by gzip and nothing else, and laid out as in numpy."""
+    """Whether no chunk is missing, gzip is the only filter, and the layout is numpy's."""
     if found.ndim != 1:
         return False
     filters = found.id.get_create_plist()
     if filters.get_nfilters() != 1 or filters.get_filter(0)[0] != h5py.h5z.FILTER_DEFLATE:
         return False
-    # Whether places count from the file's start or from a user block's end, versions differ in.
+    # With a user block, HDF5 versions differ in whether offsets count from the file's start.
     if h5py.h5i.get_file_id(found.id).get_create_plist().get_userblock():
         return False
     is_whole = found.id.get_num_chunks() == -(-found.shape[0] // found.chunks[0])

@@ -1,7 +1,7 @@
 """A rasterized signal's CSV: one row per bin, one column per channel, parsed block by block.
 
-The one of a population recording has 1.9 GB. Of it no more than a block is ever held as text; its
-values are kept packed, and counts pack 70:1.
+The CSV of a population recording has 1.9 GB. At most one block of it is in memory as text. The
+values are kept compressed; counts compress 70:1.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from builders.texts import MISSING
 
-# Bytes of text: what stays in the processor's cache, and what pyarrow parses well column by column.
+# Bytes of text: one fits the processor's cache, the other suits pyarrow's parsing by column.
 RASTER_BLOCK, NUMBERS_BLOCK = 1 << 18, 1 << 23
-#: Bytes of a line, columns, and values; the largest published raster has 22 kB, 849 and 76 M.
+#: Limits: bytes of a line, columns, values; the largest published raster has 22 kB, 849, 76 M.
 MAX_LINE, MAX_WIDTH, MAX_VALUES = 1 << 20, 1 << 14, 1 << 28
-# How the format's writer prints a count of 0 (`%.18e`); one below 10 differs in the first byte.
+# How the format's writer prints 0 (`%.18e`); counts from 1 to 9 differ only in the first byte.
 ZERO = b"0.000000000000000000e+00"
 
 
 class Raster:
-    """The values of a rasterized signal, as float32, packed in memory.
+    """The values of a rasterized signal, as float32, compressed in memory.
 
     Parameters
     ----------
@@ -41,15 +41,15 @@ class Raster:
     Raises
     ------
     ValueError
-        If a row has another number of columns than the first, or what is no number; or if there is
-        more of them than `MAX_LINE`, `MAX_WIDTH` and `MAX_VALUES` allow.
+        If a row has another number of columns than the first row, or a value is not a number, or a
+        limit is exceeded: `MAX_LINE`, `MAX_WIDTH` or `MAX_VALUES`.
     """
 
     def __init__(self, text: IO[bytes]) -> None:
         self.width = 0
         self._n_bins = 0
         self._packed: list[tuple[int, bytes]] = []
-        others = bytearray()  # lines that do not hold counts alone
+        others = bytearray()  # lines that hold more than counts below 10
         for lines in _whole_lines(text):
             if not self.width:
                 self.width = lines.partition(b"\n")[0].count(b",") + 1
@@ -73,16 +73,16 @@ class Raster:
         self._packed.append((len(values), pa.compress(values, "lz4", asbytes=True)))
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """The values in blocks of some bins, (C, t) each."""
+        """The values in blocks of bins, (C, t) each, in time order."""
         for n_bins, packed in self._packed:
             content = pa.decompress(packed, n_bins * self.width * 4, "lz4")
             yield np.frombuffer(content, np.float32).reshape(n_bins, self.width).T
 
 
 def _whole_lines(text: IO[bytes]) -> Iterator[bytes]:
-    """A text in blocks of about `RASTER_BLOCK` that end where a line ends.
+    """A text in blocks of about `RASTER_BLOCK` bytes; each ends at the end of a line.
 
-    pyarrow's own streaming reader reads ahead of its caller, by more than a laptop has to spare.
+    pyarrow's own streaming reader is not used: it reads ahead, which takes too much memory.
     """
     rest = b""
     while block := text.read(RASTER_BLOCK):
@@ -97,10 +97,10 @@ def _whole_lines(text: IO[bytes]) -> Iterator[bytes]:
 
 
 def _parse_counts(lines: bytes, width: int) -> NDArray[np.float32] | None:
-    """The (t, C) values of some lines if all of them are counts below 10; else None.
+    """The (t, C) values of some lines if all values are counts below 10; else None.
 
-    The responses mostly are. Their text is a grid of equal tokens, which is checked as a whole
-    instead of being parsed number by number: ten times faster.
+    Most responses are. Their text is a grid of tokens of equal length. Checking the grid as a whole
+    is ten times faster than parsing number by number.
     """
     line = _zeros(width)
     n_bins, rest = divmod(len(lines), len(line))
@@ -121,12 +121,12 @@ def _zeros(width: int) -> bytes:
 
 
 def _parse_numbers(lines: bytearray, width: int) -> NDArray[np.float32]:
-    """The (t, C) values of some lines, whatever numbers they are."""
+    """The (t, C) values of some lines of any numbers."""
     names = [str(channel) for channel in range(width)]
     table = pyarrow.csv.read_csv(
         pa.BufferReader(lines),
         read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=len(lines) + 1),
-        # Of one column, an empty line is a value that is missing.
+        # With a single column, an empty line is a missing value.
         parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=width > 1),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.float64()), null_values=sorted(MISSING)

@@ -1,10 +1,9 @@
 """Read one NEMS recording: a gzip tar of signals, or the folder it was unpacked into.
 
 A signal is one data file (``.h5`` or ``.csv``), one ``.json`` and one ``.epoch.csv``, all named
-``<recording>.<signal>``. Only the signals that are asked for are looked at, whatever is wrong with
-the others; of these, the data only where they are asked for. Nothing is unpacked to disk. The gzip
-stream is read to its end, so that its checksum has been verified before a single value is
-returned.
+``<recording>.<signal>``. Only requested signals are parsed, so errors in others do not matter.
+Their data are read only if they are requested. Nothing is unpacked to disk. The gzip stream is
+read to its end, so that its checksum is verified before any value is returned.
 
 The layout is that of the format's writer (NEMS0, `nems0/recording.py` and `nems0/signal.py`).
 """
@@ -24,7 +23,7 @@ from builders.nems.signal import SIGNAL_TYPES, Signal
 from builders.release.archive import Archive
 from builders.texts import is_text
 
-#: Bytes of a JSON or epochs file, and of an HDF5 file; published ones have at most 1 MB and 0.2 GB.
+#: Limits in bytes for a JSON or epochs file, and for an HDF5 file; published: 1 MB and 0.2 GB.
 LARGEST_SIDECAR, LARGEST_H5 = 1 << 26, 1 << 30
 DATA_FILES, SIDECARS = ("h5", "csv"), ("json", "epoch.csv")
 #: The keys of a signal's JSON that are used.
@@ -34,16 +33,16 @@ KEYS = ("fs", "chans", "signal_type")
 def read_signals(
     archive: Archive, data: Collection[str], others: Collection[str] = ()
 ) -> dict[str, Signal]:
-    """Some signals of a recording, in one pass over its archive.
+    """Read some signals of a recording, in one pass over its archive.
 
     Parameters
     ----------
     archive : Archive
         A ``.tgz``, the folder it was unpacked into, or a ``.tgz`` inside a zip.
     data : collection of str
-        Names of the signals that are wanted with their data.
+        Names of the signals to read with their data.
     others : collection of str
-        Names of the signals that are wanted without, if the archive has them in good order.
+        Names of the signals to read without data; left out if missing or invalid.
 
     Returns
     -------
@@ -53,8 +52,8 @@ def read_signals(
     Raises
     ------
     CorpusError
-        If the archive is damaged or incomplete, lacks a signal that `data` names, or holds two
-        files for one that is wanted.
+        If the archive is damaged or incomplete, or if a signal that `data` names is missing, is
+        invalid or has two data files.
     """
     wanted = {*data, *others}
     sidecars: dict[str, dict[str, bytes]] = {}
@@ -108,7 +107,7 @@ def _read(archive: Archive, member: str, content: IO[bytes], size: int, limit: i
         raise recording_error(
             archive, member, f"it has {size} bytes unpacked; {limit} is the limit"
         )
-    whole = io.BytesIO()  # grows in place, where read() would hold the pieces and the whole
+    whole = io.BytesIO()  # grows in place; read() would hold the pieces and the whole at once
     shutil.copyfileobj(content, whole, TAR_BLOCK)
     return whole.getvalue()
 
@@ -150,7 +149,7 @@ def _signal(
 def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:
     try:
         header = json.loads(content, object_pairs_hook=_Object)
-        repr(header)  # what is nested too deep for a message is refused here
+        repr(header)  # refuses JSON that is nested too deeply for a message
     except (ValueError, RecursionError) as error:
         raise recording_error(archive, member, error) from error
     if not isinstance(header, _Object) or type(header.get("fs")) not in (int, float):
@@ -165,7 +164,7 @@ def _header(archive: Archive, member: str, content: bytes) -> dict[str, Any]:
 
 
 def _channels(header: dict[str, Any]) -> list[str]:
-    """The names of the channels; none where not all of them are names."""
+    """The names of the channels; empty unless all of them are valid names."""
     chans = header.get("chans")
     chans = chans if isinstance(chans, list) else []
     names = [str(each) for each in chans if isinstance(each, str | int | float)]
@@ -173,7 +172,7 @@ def _channels(header: dict[str, Any]) -> list[str]:
 
 
 class _Object(dict[str, Any]):
-    """An object of JSON, and the keys of it that have two values: of them, the last one counts."""
+    """A JSON object; `twice` has the keys with two different values. The last value counts."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)

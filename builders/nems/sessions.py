@@ -1,8 +1,8 @@
-"""Which archives hold which session.
+"""Finds the archives that hold a session.
 
-File names are only a first guess: some archives carry another session's name, and what an archive
-holds is what the cell ids inside it say. The guess keeps the opening of one site from reading all
-archives of a release.
+File names are only a first guess: some archives carry another session's name. The cell ids inside
+an archive decide what it holds. Thanks to the guess, opening one site does not read all archives
+of a release.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from builders.release.archive import Archive
 
 @dataclass(frozen=True)
 class Candidates:
-    """The archives that a session may be in, judged by their names.
+    """The archives that may hold a session, judged by their names.
 
     Attributes
     ----------
     named : list of Archive
-        Those named after the session.
+        Archives named after the session.
     found : list of Archive
-        Others that it was found in before.
+        Other archives in which an earlier search found the session.
     alike : list of Archive
-        Of those named after no listed session, the ones that share the longest beginning with the
-        session's name.
+        Of the archives named after no listed session, the ones whose name shares the longest
+        prefix with the session's name.
     """
 
     named: list[Archive]
@@ -42,16 +42,16 @@ class Candidates:
 
     @property
     def first(self) -> list[Archive]:
-        """The archives to be read: those named after the session; if there are none, those alike.
+        """The archives to read first: `named`, or `alike` if no archive is named after the session.
 
-        The archives that the session was found in before are added.
+        The archives in `found` are added.
         """
         likely = self.named or self.alike
         return likely + [each for each in self.found if each not in likely]
 
 
 def candidates(archives: Sequence[Archive], session: str, listed: Collection[str]) -> Candidates:
-    """The archives that a session may be in; opens none.
+    """Find the archives that may hold a session, by their names; opens no archive.
 
     Archives are named ``<session>_<hash>.tgz``, or ``<area>_<session>_<hash>.tgz``.
 
@@ -74,7 +74,7 @@ def candidates(archives: Sequence[Archive], session: str, listed: Collection[str
     longest = max((n for _, n in others), default=0)
     alike = [each for each, n in others if n == longest]
     memo: list[str] = []
-    with suppress(OSError, UnicodeDecodeError):  # never written, or deleted this very moment
+    with suppress(OSError, UnicodeDecodeError):  # never written, or deleted just now
         memo = _memo(archives, session).read_text("utf-8").splitlines()
     found = [each for each in archives if each.name in memo and each not in named]
     return Candidates(named, found, alike)
@@ -91,8 +91,8 @@ def read_session(
 ) -> list[Signal]:
     """Find a session by the cell ids inside the archives, and read one of its signals.
 
-    An archive that cannot be read, or has no response, is passed over, unless it is named after the
-    session: then nothing may be given without what it holds.
+    An archive that cannot be read, or that has no response, is skipped. But if it is named after
+    the session, its error is raised: without its content the result would be incomplete.
 
     Parameters
     ----------
@@ -101,22 +101,22 @@ def read_session(
     name : str
         Name of the signal.
     data : bool
-        Whether it is wanted with its data.
+        Whether to read the signal's data as well.
     cells : collection of str
-        The cells that are listed of the session. While some of them are missing, the archives
-        named after no session are looked into, too.
+        The session's cells in the cell list. While some of them are missing, archives named after
+        no listed session are searched, too.
 
     Returns
     -------
     list of Signal
-        One for each archive that holds cells of the session, those named after it first; none if
-        no archive does.
+        One for each archive that holds cells of the session, archives named after it first. Empty
+        if no archive holds any.
 
     Raises
     ------
     CorpusError
-        If an archive cannot be read, and it is named after the session, or the session is found in
-        no other.
+        If an archive cannot be read, and either it is named after the session, or no other archive
+        holds the session.
     """
     of_session = candidates(archives, session, listed)
     parts: list[Signal] = []
@@ -125,7 +125,7 @@ def read_session(
     looked: set[Archive] = set()
 
     def look(archive: Archive) -> bool:
-        """Read an archive; whether it holds cells of the session."""
+        """Read an archive; return whether it holds cells of the session."""
         looked.add(archive)
         try:
             signal, inside = _look_inside(archive, name, data)
@@ -134,7 +134,7 @@ def read_session(
                 raise
             failures.append(error)
             return False
-        if inside is None:  # what it is called must do
+        if inside is None:  # its cells are unknown: its name decides
             own, is_part = set(), archive in of_session.named
         else:
             own = {cell for cell in inside if cell.partition("-")[0] == session}
@@ -155,7 +155,7 @@ def read_session(
         if look(archive):
             found.append(archive.name)
     if found:
-        # Remembered, so that the shards' ETag follows these archives from now on.
+        # Remembered, so that the shards' ETag depends on these archives from now on.
         names = [each.name for each in of_session.found] + found
         replace_file(_memo(archives, session), "\n".join(names).encode())
     if failures and not parts:
@@ -164,15 +164,15 @@ def read_session(
 
 
 def _look_inside(archive: Archive, name: str, data: bool) -> tuple[Signal, set[str] | None]:
-    """A signal of an archive, and the cells that the archive holds.
+    """Read a signal of an archive, and the ids of the cells that the archive holds.
 
-    These are None where another signal is asked for, and the response cannot be read.
+    The ids are None if the signal is not the response, and the response cannot be read.
     """
     wanted = {name} if data else set()
     signals = read_signals(archive, wanted, {name, RESPONSE})
     response = signals.get(RESPONSE)
     if response and not response.channels and not response.data:
-        # Its JSON does not name the cells, so its data must.
+        # Its JSON does not name the cells, so read its data, which does.
         signals = read_signals(archive, {*wanted, RESPONSE}, {name})
         response = signals[RESPONSE]
     if name not in signals:
@@ -183,16 +183,16 @@ def _look_inside(archive: Archive, name: str, data: bool) -> tuple[Signal, set[s
 
 
 def no_archive(session: str, archives: Sequence[Archive]) -> str:
-    """What is to be said of a session that no archive holds."""
+    """The message for a session that no archive holds."""
     where = f" in {archives[0].path.parent}" if archives else ""
     return f"none of {len(archives)} archives{where} holds a cell of {session}"
 
 
 def _is_near(archive: Archive, session: str, listed: Collection[str]) -> bool:
-    """Whether an archive is worth a look for the cells that are missing of a session.
+    """Whether to search an archive for missing cells of a session.
 
-    It is if it is named after no listed session. One that would have to be fetched must be named
-    as the session, but for the last letter.
+    True if it is named after no listed session. The name of an archive that would have to be
+    fetched must also begin with the session's name, whose last letter is ignored.
     """
     name = _named_after(archive)
     return name not in listed and (

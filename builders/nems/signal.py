@@ -23,10 +23,10 @@ from builders.release.archive import Archive
 from builders.texts import is_text
 from builders.threads import Threads
 
-# The spelling of a signal's type has changed with the package's name; its end has not.
+# Files spell the type with the package's name before it, which has changed; this end has not.
 SIGNAL_TYPES = ("PointProcess", "TiledSignal", "RasterizedSignal")
 
-# They inflate and bin the spike times of a recording.
+# Threads that inflate and bin the spike times of a recording.
 _INFLATING = Threads(2)
 
 
@@ -37,7 +37,7 @@ class Signal:
     Attributes
     ----------
     archive : Archive
-        Where it comes from.
+        The archive that holds it.
     member : str
         Base name of its data file.
     kind : str
@@ -45,11 +45,11 @@ class Signal:
     fs : float
         Samples (bins) per second.
     channels : list of str
-        Names of the channels that its JSON states; empty where it states none.
+        Names of the channels, from its JSON; empty if the JSON does not state them.
     table : bytes or None
-        The epochs file; None where there is none.
+        The epochs file; None if there is none.
     data : bytes or Raster
-        The HDF5 file, or what the CSV holds; empty where it was not asked for.
+        The HDF5 file, or the values of the CSV; empty if the data were not asked for.
     """
 
     archive: Archive
@@ -67,7 +67,7 @@ class Signal:
         Raises
         ------
         CorpusError
-            If there is no epochs file, or it is no table.
+            If there is no epochs file, or the file is not a table.
         """
         if self.table is None:
             raise recording_error(
@@ -92,7 +92,7 @@ class Signal:
         Raises
         ------
         CorpusError
-            If there is no such epoch, or its bounds are none.
+            If there is no such epoch, or its bounds are invalid.
         """
         try:
             return self.epochs.trials(epoch, self.fs)
@@ -101,17 +101,17 @@ class Signal:
 
     @cached_property
     def cells(self) -> list[str]:
-        """Names of the cells that have spike times, sorted; needs the data."""
+        """Names of the cells that have spike times, sorted; needs `data`."""
         self._expect("PointProcess")
         with self._h5() as file:
             return sorted(name for name in file if is_text(name))
 
     def known_cells(self) -> set[str]:
-        """The cells that the JSON names and, where they were read, those of the data."""
+        """The cells that the JSON names and, if the data were read, the cells in the data."""
         return {*self.channels, *(self.cells if self.data else ())}
 
     def spike_times(self, cells: Sequence[str] | None = None) -> Iterator[tuple[str, Floats]]:
-        """Name and spike times of each of these cells, one at a time; of all if None.
+        """Name and spike times of each given cell, one at a time; of all cells if None.
 
         Yields
         ------
@@ -123,7 +123,7 @@ class Signal:
             yield cell, self._unpacked(cell, packed)
 
     def bins(self, cells: Sequence[str], n_bins: int) -> Iterator[Train | RecordingError]:
-        """Ascending bins of each cell's spikes, up to bin `n_bins`; or why they cannot be told."""
+        """Each cell's spike bins below `n_bins`, ascending; an error if the cell is unreadable."""
         packed = list(self._packed(cells))
 
         def binned(cell: str, packed: Callable[[], NDArray[Any]]) -> Train | RecordingError:
@@ -138,7 +138,7 @@ class Signal:
         yield from _INFLATING.map(binned, list(cells), packed)
 
     def _packed(self, cells: Sequence[str]) -> Iterator[Callable[[], NDArray[Any]]]:
-        """How to get the spike times of each cell: a function that fails where they are none."""
+        """For each cell, a function that returns its spike times; it raises if they are invalid."""
         self._expect("PointProcess")
         with self._h5() as file:
             found = [_spike_times(file, cell) for cell in cells]
@@ -164,7 +164,7 @@ class Signal:
             return sorted(name for name in file if is_text(name))
 
     def tiles(self, names: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """Name and spectrogram, (F, T) float32, of each of these stimuli, one at a time."""
+        """Name and spectrogram, (F, T) float32, of each given stimulus, one at a time."""
         self._expect("TiledSignal")
         with self._h5() as file:
             for name in names:
@@ -173,10 +173,10 @@ class Signal:
                 yield name, values
 
     def raster_blocks(self) -> Iterator[NDArray[np.float32]]:
-        """The values of a rasterized signal in blocks of some bins, (C, t) each; NaN where none."""
+        """The values of a rasterized signal in blocks of bins, (C, t) each; NaN where missing."""
         self._expect("RasterizedSignal")
         if isinstance(self.data, Raster):
-            # A mask may have one column for all channels.
+            # A mask may have a single column that stands for all channels.
             if self.channels and self.data.width not in (1, len(self.channels)):
                 why = f"{self.data.width} columns, but {len(self.channels)} channels"
                 raise recording_error(self.archive, self.member, why)
@@ -190,10 +190,10 @@ class Signal:
         yield raster
 
     def windows(self, epochs: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """Name and values, (C, T) float32, of each trial of these epochs, in time order.
+        """Name and values, (C, T) float32, of each trial of the given epochs, in time order.
 
-        A window is cut where the data end. No more than a block and a window of the raster is held
-        unpacked.
+        A window is cut where the data end. At most one block and one window of the raster are in
+        memory decompressed.
         """
         spans = sorted(
             (int(first), int(first + n_bins), epoch)
@@ -241,12 +241,12 @@ class Signal:
 
 
 def _spike_times(file: h5py.File, cell: str) -> h5py.Dataset | Exception:
-    """Where a cell's spike times are; or why they are none."""
+    """The dataset of a cell's spike times; an exception if it is not valid."""
     try:
         found = dataset(file, cell)
     except BAD_HDF5 as error:  # type: ignore[misc]
         return error
-    # They may have a second axis of length 1.
+    # Spike times may have a second axis of length 1.
     if found.size in (0, max(found.shape, default=0)):
         return found
     return ValueError(f"the spike times of {cell} have shape {found.shape}")

@@ -1,6 +1,6 @@
-"""Figures of a corpus, of its records and of its cells. They need matplotlib."""
+"""Figures of a corpus, its records and its cells; they need matplotlib."""
 
-from builders.plots.style import check_suffix, save  # first: it says what to install
+from builders.plots.style import check_suffix, save  # first: its error says what to install
 
 from builders.plots.figures import (  # isort: skip
     cells,

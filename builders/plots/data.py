@@ -1,4 +1,4 @@
-"""The numbers that the figures show, from what `load_dataset` returned, without Python lists."""
+"""Compute the numbers that the figures show from loaded datasets, without Python lists."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PairTable(NamedTuple):
 
 
 def find_coverage(records: Data) -> PairTable:
-    """Which pairs there are, from the id columns alone; in order of appearance."""
+    """Find which (stimulus, cell) pairs have a record; reads id columns only, keeps their order."""
     table = read_table(records, ("stim_id", "subset", "cell_id", "site", "session"))
     stimulus, first_of_stimulus = codes(table["stim_id"])
     cell, first_of_cell = codes(table["cell_id"])
@@ -40,7 +40,7 @@ def find_coverage(records: Data) -> PairTable:
 
 
 def find_presented(data: Data) -> pa.Table:
-    """One row per session and stimulus: session, subset, trials, and seconds of the longest."""
+    """One row per session and stimulus: session, subset, number of trials, longest length (s)."""
     if "spectrogram" in column_names(data):
         table = read_table(data, ("session", "subset", "n_trials", "dt_ms", "spectrogram"))
         if table["session"].null_count:
@@ -66,13 +66,13 @@ def find_presented(data: Data) -> pa.Table:
 
 
 def read_cells(data: Data, columns: Sequence[str]) -> pa.Table:
-    """Each cell once, with these columns."""
+    """Read some columns, one row per cell."""
     table = read_table(data, ("cell_id", *columns))
     return table.take(codes(table["cell_id"])[1])
 
 
 def codes(column: pa.ChunkedArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Each row's value as a number, in order of appearance; and the row where each one first is."""
+    """Number the distinct values in order of appearance; also return the first row of each."""
     codes = column.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.intp)
     return codes, np.unique(codes, return_index=True)[1]
 
@@ -92,7 +92,7 @@ def read_stimulus(stimuli: Data, stim_id: str) -> tuple[NDArray[np.float32], flo
 
 
 def read_response(trials: list[list[float]]) -> NDArray[np.float64]:
-    """The counts (R, T) of a record; NaN where there is nothing, and after a trial's end."""
+    """The counts (R, T) of a record; NaN where data are missing, and after a trial's end."""
     response = pad_trials(trials)
     response[~np.isfinite(response)] = np.nan
     return response
@@ -107,7 +107,7 @@ def mean_rate(response: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def spike_times(response: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Times in seconds of the spikes of each trial, spread evenly over their bin; none at NaN."""
+    """Spike times of each trial in seconds; spikes of one bin are spread evenly over the bin."""
     response = np.nan_to_num(response)
     if (response < 0).any() or (response % 1).any():
         raise CorpusError(
@@ -132,6 +132,6 @@ def count_values(column: pa.ChunkedArray) -> list[tuple[str, int]]:
 
 
 def order(table: pa.Table, columns: Sequence[str]) -> NDArray[np.intp]:
-    """The rows in the order of some columns; equal ones as they were."""
+    """The row numbers sorted by some columns; equal rows keep their order."""
     keys = zip(*(table[column].to_pylist() for column in columns), range(len(table)), strict=True)
     return np.array([key[-1] for key in sorted(keys)], np.intp)

@@ -1,8 +1,8 @@
-"""Figures of a corpus: one record, what was presented to whom, where the cells lie, and how often.
+"""Figures of a corpus: one record, coverage, depth of cells, kinds of cells, and sessions.
 
 Every function takes what `datasets.load_dataset` returned (one split, or all of a config) and
-returns a `matplotlib.figure.Figure`, which needs no display; `save` writes it. The package needs
-matplotlib in this module only: ``pip install 'auditory-builders[plots]'``.
+returns a `matplotlib.figure.Figure`, which needs no display; `save` writes it. Only
+`builders.plots` needs matplotlib: ``pip install 'auditory-builders[plots]'``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from builders.plots.style import (
 from builders.ragged import shapes
 from builders.rows import Data, column_names, read_table
 
-#: What `cells` counts: column to title.
+#: Columns that `cells` can count, and their titles.
 KINDS = {
     "area": "area",
     "layer": "layer",
@@ -71,7 +71,7 @@ def record(
     records : Dataset or DatasetDict
         Records with spike counts.
     stimuli : Dataset or DatasetDict
-        The stimuli, of which the record's is drawn.
+        The stimuli; they must contain the record's.
     row : int, optional
         Which record; `typical_record` if None. The splits of a `DatasetDict` count as one table.
     frequencies : (float, float), optional
@@ -83,9 +83,9 @@ def record(
     Returns
     -------
     Figure
-        Three axes over one time axis in seconds, as long as the longest of the trials and the
-        spectrogram, which end where their data end. Several spikes in one bin are ticks next to
-        each other, spread over the bin. The PSTH (peristimulus time histogram) is the mean of the
+        Three axes with one time axis in seconds, as long as the longest trial or the spectrogram;
+        each ends where its data end. Several spikes in one bin are drawn as ticks next to each
+        other, spread over the bin. The PSTH (peristimulus time histogram) is the mean of the
         counts in each bin of the trials that have it, over the bin's width, in spikes/s.
 
     Raises
@@ -141,10 +141,10 @@ def record(
 
 
 def typical_record(records: Data) -> int:
-    """The row of a record that is worth a look.
+    """The row number of a typical record to draw.
 
-    Of the validation records (of all, if there are none) with the most trials: the one with the
-    third quartile of spikes, which is neither silent nor the busiest.
+    Candidates are the validation records (or all, if there are none) with the most trials. Chosen
+    is the record at the third quartile of spike counts, which is neither silent nor the busiest.
     """
     table = read_table(records, ("subset", "response"))
     if len(table) == 0:
@@ -159,7 +159,7 @@ def typical_record(records: Data) -> int:
 
 
 def coverage(records: Data, *, note: str = "") -> Figure:
-    """Which stimulus was presented to which cell: dark where the (stimulus, cell) pair has data.
+    """Draw which cells have data for which stimuli: dark where a (stimulus, cell) pair has data.
 
     Parameters
     ----------
@@ -171,8 +171,8 @@ def coverage(records: Data, *, note: str = "") -> Figure:
     Returns
     -------
     Figure
-        An image of (stimuli, cells), both ordered by session, and by subset and name, or by site.
-        Where each session has its own stimuli, it is block-diagonal.
+        An image of (stimuli, cells). Stimuli are ordered by session, subset and name, cells by
+        session and site. If each session has its own stimuli, the image is block-diagonal.
 
     Raises
     ------
@@ -200,21 +200,21 @@ def coverage(records: Data, *, note: str = "") -> Figure:
 
 
 def depth(cells: Data, *, note: str = "") -> Figure:
-    """Where the cells lie and how wide their spikes are, by area.
+    """Draw the depth of each cell against its spike width, by area.
 
     Parameters
     ----------
     cells : Dataset or DatasetDict
         Cells, or records of cells, with columns ``depth`` (um below the border of layers 3 and 4,
-        negative above it) and ``sw`` (spike width in ms). A cell without either is left out, and
-        counted in the title.
+        negative above it) and ``sw`` (spike width in ms). A cell that lacks one of them is left
+        out, and counted in the title.
     note : str, optional
         A small line below the figure.
 
     Returns
     -------
     Figure
-        A panel for each area, one point per cell, deep cells below; `NARROW_MS` is a line.
+        One panel per area, one point per cell, deep cells at the bottom, a line at `NARROW_MS`.
 
     Raises
     ------
@@ -257,24 +257,24 @@ def depth(cells: Data, *, note: str = "") -> Figure:
 
 
 def cells(data: Data, *, note: str = "") -> Figure:
-    """How many cells there are of each kind: the first three of `KINDS` that the corpus states.
+    """Draw how many cells there are of each kind, for the first three of `KINDS` in the data.
 
     Parameters
     ----------
     data : Dataset or DatasetDict
-        Cells, or records, of which each cell is counted once.
+        Cells, or records; each cell is counted once.
     note : str, optional
         A small line below the figure.
 
     Returns
     -------
     Figure
-        Three panels of bars, the most frequent value first and what is not stated last.
+        Up to three panels of bars, with the most frequent value first and missing values last.
 
     Raises
     ------
     CorpusError
-        If none of the columns is there.
+        If the data have none of these columns.
     """
     kinds = [kind for kind in KINDS if kind in column_names(data)][:3]
     if not kinds:
@@ -305,26 +305,26 @@ def cells(data: Data, *, note: str = "") -> Figure:
 
 
 def sessions(data: Data, *, note: str = "") -> Figure:
-    """What each session was presented: length, number, trials and total time of its stimuli.
+    """Draw what was presented in each session: length, number, trials and total time of stimuli.
 
     Parameters
     ----------
     data : Dataset or DatasetDict
-        The stimuli; or records, where the stimuli are those of all sessions. Lengths are read off
-        the lists' offsets, never from their values.
+        The stimuli; or records, if the stimuli are not separate for each session. Lengths are read
+        from the lists' offsets, never from their values.
     note : str, optional
         A small line below the figure.
 
     Returns
     -------
     Figure
-        One row per session and four panels. Points are medians, lines reach from least to most. A
-        stimulus is as long as its spectrogram, or, drawn from records, as its longest trial.
+        One row per session and four panels. Points are medians, lines go from minimum to maximum.
+        The length of a stimulus is that of its spectrogram or, for records, of its longest trial.
 
     Raises
     ------
     CorpusError
-        If `data` are stimuli of no session in particular.
+        If `data` are stimuli that do not name their session.
     """
     presented = find_presented(data)
     names = sorted(set(presented["session"].to_pylist()))
@@ -365,7 +365,7 @@ def sessions(data: Data, *, note: str = "") -> Figure:
 
 
 def _session_labels(axes: Axes, sessions: NDArray[np.str_]) -> None:
-    """The sessions' names above their cells; the small ones give way where there is no room."""
+    """Write session names above their cells; small sessions get no name if there is no room."""
     names, first, sizes = np.unique(sessions, return_index=True, return_counts=True)
     centres = first + (sizes - 1) / 2
     upright = np.diff(centres).min(initial=len(sessions)) < 0.1 * len(sessions)
@@ -385,7 +385,7 @@ def _session_labels(axes: Axes, sessions: NDArray[np.str_]) -> None:
 def _spread(
     axes: Axes, group: NDArray[np.intp], values: NDArray[Any], shift: float, color: str
 ) -> None:
-    """Each group's median as a point, on a line from its least to its greatest value."""
+    """Draw the median of each group as a point, on a line from its minimum to its maximum."""
     for row in np.unique(group):
         of_group = values[group == row]
         axes.hlines(row + shift, of_group.min(), of_group.max(), color=color, lw=1.2)

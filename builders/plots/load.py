@@ -1,4 +1,4 @@
-"""Which data each figure of a corpus needs, and no more than that."""
+"""Load the data that each figure of a corpus needs, and draw it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def draw(
     corpus: type[CorpusBuilder], figure: FigureName, config: str | None = None, note: str = ""
 ) -> Figure:
-    """One of the figures of `builders.plots.figures`.
+    """Draw one of the figures of `builders.plots.figures`.
 
     Parameters
     ----------
@@ -30,14 +30,14 @@ def draw(
     figure : str
         Name of the function in `builders.plots.figures`.
     config : str, optional
-        What to draw, such as a site; else all that the figure can show.
+        What to draw, such as a site; if None, all that the figure can show.
     note : str
         A small line below the figure.
 
     Raises
     ------
     CorpusError
-        If there is no such config, or it has not what the figure shows.
+        If the config does not exist, or lacks what the figure shows.
     """
     if figure == "record":
         records = _load_records(corpus, config, some_split=True)
@@ -54,7 +54,7 @@ def draw(
 
 
 def _load(corpus: type[CorpusBuilder], config: str, **options: Any) -> Any:
-    _globs(corpus, config)  # an unknown name lists the near ones
+    _globs(corpus, config)  # for an unknown name, the error lists similar ones
     return load_dataset(str(card_path(corpus).parent), config, **options)
 
 
@@ -69,7 +69,10 @@ def _globs(corpus: type[CorpusBuilder], config: str) -> Globs:
 def _load_records(
     corpus: type[CorpusBuilder], config: str | None, *, some_split: bool = False, **options: Any
 ) -> Any:
-    """The records of a config (else of the default one): all splits, or val if there is one."""
+    """Load the records of a config (None: the default one).
+
+    Loads all splits; with `some_split`, only ``val`` if it exists, else the first one.
+    """
     config = config or corpus.DEFAULT_CONFIG_NAME
     globs = _globs(corpus, config)
     if not all(path.startswith("data/") for paths in globs.values() for path in paths):
@@ -84,7 +87,7 @@ def _load_records(
 
 
 def _load_presented(corpus: type[CorpusBuilder], config: str | None) -> Any:
-    """The stimuli; or the records, where a config is named or the stimuli belong to no session."""
+    """Load the stimuli; or records, if a config is named or stimuli do not name a session."""
     if config in (None, "stimuli"):
         stimuli = _load(corpus, "stimuli")
         if config or None not in next(iter(stimuli.values()))["session"][:]:
@@ -94,9 +97,9 @@ def _load_presented(corpus: type[CorpusBuilder], config: str | None) -> Any:
 
 
 def _load_stimulus(corpus: type[CorpusBuilder], record: dict[str, str]) -> Any:
-    """The stimulus of a record, from the files of its session: the others' need not be built.
+    """Load the stimulus of a record from the files of its session, so that no others are built.
 
-    A release may have no spectrogram of it: that is one without bins.
+    If the release has no spectrogram of it, the result has a spectrogram without bins.
     """
     files = [
         repository_url(corpus.corpus) + glob.replace("*/", f"{record['session']}/")
@@ -104,7 +107,7 @@ def _load_stimulus(corpus: type[CorpusBuilder], record: dict[str, str]) -> Any:
         for glob in globs
     ]
     only = [("stim_id", "==", record["stim_id"])]
-    # A stream, for a table without rows cannot be loaded.
+    # Streamed, because a table without rows cannot be loaded otherwise.
     found = load_dataset("parquet", data_files=files, split="train", streaming=True, filters=only)
     absent = {"stim_id": record["stim_id"], "spectrogram": [[]], "dt_ms": 1000 * BIN_SECONDS}
     return Dataset.from_list(list(found) or [absent])

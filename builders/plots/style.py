@@ -44,7 +44,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def check_suffix(path: Path) -> None:
-    """A `CorpusError` if `save` does not know the file's format."""
+    """Raise a `CorpusError` if `save` does not know the file's format."""
     if path.suffix.lower() not in SUFFIXES:
         raise CorpusError(
             "cannot write the figure",
@@ -57,7 +57,7 @@ def check_suffix(path: Path) -> None:
 def new_figure(
     height: float, rows: int, columns: int, note: str, **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of this height in inches with its axes, row by row, and a note below them."""
+    """Make a figure of this height in inches; returns it and its axes, row by row."""
     share = 0.18 / height if note else 0.0
     layout = ConstrainedLayoutEngine(rect=(0, share, 1, 1 - share), wspace=0.03)
     figure = Figure((WIDTH_INCHES, height), layout=layout)
@@ -76,7 +76,7 @@ def label(axes: Axes, x: str = "", y: str = "") -> None:
 
 
 def frequency_ticks(axes: Axes, bands: int, lowest: float, highest: float) -> None:
-    """Ticks in kHz on an axis of log-spaced bands."""
+    """Set ticks in kHz on the y axis of log-spaced bands."""
     ticks = [hertz for hertz in FREQUENCY_TICKS if lowest <= hertz <= highest]
     rows = np.log(np.array(ticks) / lowest) / np.log(highest / lowest) * (bands - 1)
     axes.set_yticks(rows, [f"{hertz / 1000:g}" for hertz in ticks])

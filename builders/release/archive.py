@@ -1,4 +1,4 @@
-"""One recording archive, or other file of a release: where it lies, and what tells its content."""
+"""A recording archive, or other file of a release: its place, and the key of its content."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from builders.errors import CorpusError
 from builders.files import FINGERPRINT, digest, home, replace_file
 from builders.release.zips import LITTER, open_member
 
-#: What is recorded of a file of the release.
+#: The fields of the record that is kept for a file of the release.
 RECORDED = ("path", "stat", FINGERPRINT, "key")
 
 
 def content_key(path: Path) -> str:
     """A key that changes when, and only when, the content of a raw file changes.
 
-    Path, size and modification time tell the two apart without opening the file: two folders may
-    hold files of one name, size and time, and of different contents. Once `confirm_key` has
-    recorded the content's fingerprint, a file that was merely touched keeps its key: only one that
-    has changed in any way, but for its size, is read again.
+    The key is made of path, size and modification time, so the file is not opened. The path is
+    included because two folders may hold files of the same name, size and time, but of different
+    content. Once `confirm_key` has recorded the content's fingerprint, a file that was only touched
+    keeps its key: a file whose status, but not its size, has changed is read again to find out.
     """
     stat = stat_key(path)
     size, modified, *_ = stat.split("-")
@@ -37,7 +37,7 @@ def content_key(path: Path) -> str:
         return key
     if seen["stat"] == stat:
         return seen["key"]
-    with suppress(OSError):  # where it cannot be recorded, it is found out again the next time
+    with suppress(OSError):  # if recording fails, the file is read again next time
         if seen["stat"].partition("-")[0] != size:
             record.unlink()
             return key
@@ -50,12 +50,12 @@ def content_key(path: Path) -> str:
 
 
 def confirm_key(path: Path, key: str, fingerprint: str) -> None:
-    """Record the fingerprint of the content that `key` stands for, found since `key` was given.
+    """Record the fingerprint of the content that `key` stands for, computed after `key` was.
 
     Raises
     ------
     CorpusError
-        If the file is no longer the one that `key` was given to.
+        If the file has changed since `key` was computed.
     """
     if content_key(path) != key:
         raise CorpusError(
@@ -73,7 +73,7 @@ def stat_key(path: Path) -> str:
         stat = path.stat()
     except OSError as error:
         raise CorpusError("cannot read a file of the release", where=path, why=error) from error
-    # Whoever puts another file of the same size and date in its place changes the last two.
+    # Replacing the file by another of the same size and date changes the last two.
     return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
 
 
@@ -91,17 +91,17 @@ class Archive:
     name : str
         Its file name in the release, e.g. ``CLT027c_<40 hex>.tgz``.
     path : Path
-        The archive, the folder it was unpacked into, or the zip it lies in.
+        The archive, the folder it was unpacked into, or the zip that holds it.
     member : str
-        Its name inside the zip; empty where it lies in none.
+        Its name inside the zip; empty if it is not in a zip.
     key : str
-        What stands for its content, where that is known without the file: of a published archive.
+        Identifies the content if known without reading it: from the record or a zip's directory.
     size : int
-        How many bytes `fetch` fetches.
+        Number of bytes that `fetch` fetches.
     fetch : callable or None
-        Makes `path` exist.
+        Fetches the archive, so that `path` exists; None if the release is not fetched.
     copies : tuple of Archive
-        Others of this name in the release. The archive is not read if one of them differs.
+        Other archives of this name in the release. If one of them differs, reading raises.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Archive:
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """The archive's bytes, to be read from the front to the end."""
+        """The archive's bytes as a file, to be read from start to end."""
         if self.fetch:
             self.fetch()
         self._check_copies()
@@ -129,27 +129,27 @@ class Archive:
                 yield file
 
     def files(self) -> list[Path]:
-        """The files on disk: the archive, or those it was unpacked into."""
+        """The files on disk: the archive, or the files that it was unpacked into."""
         self._check_copies()
         return files_of(self.path)
 
     def keys(self) -> dict[Path, str]:
-        """`key`, or else the `content_key` of each of `files`."""
+        """Path -> `key`; without a `key`, the `content_key` of each of `files`."""
         if self.key:
             return {self.path / self.member: self.key}
         return {path: content_key(path) for path in files_of(self.path)}
 
     def fingerprints(self) -> dict[Path, str]:
-        """The fingerprint of each of `files`.
+        """The fingerprint of each of `files`; empty if there is a `key`.
 
-        A `key` needs none: it is made of a checksum, which fetching or reading has verified.
+        A `key` contains a checksum, which fetching or reading has verified.
         """
         return {} if self.key else {path: digest(path, FINGERPRINT) for path in files_of(self.path)}
 
     def confirm(self, keys: dict[Path, str], fingerprints: dict[Path, str]) -> None:
-        """Record what `keys` stand for, now that the archive has been read as a whole.
+        """Record the fingerprints for `keys`, after the whole archive has been read.
 
-        The `fingerprints` must have been found after the keys.
+        The `fingerprints` must have been computed after the keys.
         """
         for path, fingerprint in fingerprints.items():
             confirm_key(path, keys[path], fingerprint)
@@ -160,10 +160,10 @@ class Archive:
                 raise ambiguous(self.name, self, copy)
 
     def _differs(self, copy: Archive) -> bool:
-        """Whether the content is another, where the two are of one kind.
+        """Whether a copy has other content; False if only one of the two is unpacked.
 
-        Of a packed one, its copy in a zip has the same content if it has the same size: the
-        checksum inside tells whether it is whole.
+        A packed archive and its copy in a zip are compared by size only: the checksum inside the
+        archive shows whether it is complete.
         """
         if self.path.is_dir() != copy.path.is_dir():
             return False
@@ -175,7 +175,7 @@ class Archive:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The file, or all files in the folder but what macOS leaves there."""
+    """The file, or all files in the folder, except files that macOS adds."""
     if path.is_dir():
         every = (file for file in path.rglob("*") if not file.name.startswith(LITTER))
         return sorted(file for file in every if file.is_file())

@@ -1,9 +1,9 @@
-"""Parts of files and whole files, fetched so that an interrupted transfer is taken up again.
+"""Fetches files and parts of files; an interrupted transfer is resumed.
 
-What is on its way lies in a hidden ``.part`` file until whoever asked for it has checked it. Zenodo
-has two addresses for each file. Which of them sends parts, and which refuses, is found out by
-asking, and remembered. No ETag is looked at: not every address sends one, the two may send
-different ones, and the checksum at the end tells what they would.
+Bytes are stored in a hidden ``.part`` file until the caller has checked them. Zenodo has two
+addresses for each file. Which of them sends parts, and which refuses, is found out by trying, and
+remembered. ETags are ignored: not every address sends one, the two addresses may send different
+ones, and the checksum at the end makes them unnecessary.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from urllib3.exceptions import HTTPError
 from builders.release import http
 from builders.release.http import ATTEMPTS, HTTP_BLOCK, Failed, Refused, reason
 
-#: Which of a file's addresses is asked first: by host, and whether a part is wanted.
+#: (host, whether a part is wanted) -> index of the address to ask first.
 _WORKS: dict[tuple[str, bool], int] = {}
 
 
 class Progress(Protocol):
-    """What is used of a progress bar."""
+    """The methods of a progress bar that are used here."""
 
     def update(self, n: int) -> object: ...
 
@@ -35,12 +35,12 @@ class Progress(Protocol):
 
 
 class NoRanges(Exception):
-    """No address sends a part of the file; what the last one did is the message."""
+    """No address sends a part of the file; the message says what each one did."""
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Bytes `first` to `stop` of a file of `size` bytes."""
+    """Bytes `first` to `stop` (exclusive) of a file of `size` bytes."""
 
     first: int
     stop: int
@@ -52,37 +52,37 @@ class _Wanted:
 
 
 def forget(part: Path) -> None:
-    """Remove what has been fetched."""
+    """Remove a ``.part`` file, if it exists."""
     part.unlink(missing_ok=True)
 
 
 def fetch(urls: Sequence[str], part: Path, start: int, stop: int, size: int, bar: Progress) -> bool:
-    """Fetch bytes `start` to `stop` of a file into `part`, which may hold the first of them.
+    """Fetch bytes `start` to `stop` of a file into `part`, which may hold the first ones.
 
     Parameters
     ----------
     urls : sequence of str
         The file's addresses.
     part : Path
-        Where the bytes go. It is kept when the transfer fails and can be taken up again.
+        Where the bytes go. It is kept if the transfer fails and can be resumed.
     start, stop : int
         The first byte, and the one after the last.
     size : int
         The whole file's size.
     bar : Progress
-        Told of each block's number of bytes, and of what is being waited for.
+        Receives the number of bytes of each block, and a text while waiting.
 
     Returns
     -------
     bool
-        Whether all of it came as the answer to one request.
+        Whether all bytes came in the answer to one request.
 
     Raises
     ------
     NoRanges
-        If a part was asked for, and no address sends parts.
+        If a part is wanted, and no address sends parts.
     Failed
-        If the server fails for good, or sends something else.
+        If the server keeps failing, or sends something else.
     """
     if _size(part) > stop - start:
         forget(part)
@@ -100,7 +100,7 @@ def fetch(urls: Sequence[str], part: Path, start: int, stop: int, size: int, bar
                 raise
             if not have:
                 raise Failed(urls[0], error) from None
-            bar.update(-have)  # from the beginning
+            bar.update(-have)  # start again from the first byte
             why = error
         except HTTPError as error:
             why = reason(error)
@@ -110,16 +110,16 @@ def fetch(urls: Sequence[str], part: Path, start: int, stop: int, size: int, bar
             raise Failed(urls[0], f"interrupted {ATTEMPTS} times, at byte {start + have}: {why}")
         if _size(part) < stop - start:
             time.sleep(http.BACKOFF * 2**failures)
-    part.touch()  # an empty file is one, too
+    part.touch()  # an empty file must exist, too
     return in_one_piece
 
 
 def _transfer(urls: Sequence[str], part: Path, wanted: _Wanted, bar: Progress) -> None:
-    """One request for what is missing of a part, and the bytes that come."""
+    """Make one request for the missing bytes of a part, and append what arrives."""
     missing = wanted.stop - wanted.first
     part.parent.mkdir(parents=True, exist_ok=True)
     with _answer(urls, wanted, bar) as response, part.open("ab") as file:
-        # What has arrived is kept, however little: `read1` does not wait for a whole block.
+        # Whatever arrives is kept at once: `read1` does not wait for a whole block.
         while missing >= 0 and (block := response.raw.read1(HTTP_BLOCK)):
             missing -= len(block)
             if missing >= 0:
@@ -131,7 +131,7 @@ def _transfer(urls: Sequence[str], part: Path, wanted: _Wanted, bar: Progress) -
 
 
 def _answer(urls: Sequence[str], wanted: _Wanted, bar: Progress) -> requests.Response:
-    """The answer of the first address that sends what is wanted, its body still unread."""
+    """The answer of the first address that sends the wanted bytes; its body is unread."""
     headers = {"Range": f"bytes={wanted.first}-{wanted.stop - 1}"} if wanted.is_part else {}
     kind = (urlsplit(urls[0]).netloc, wanted.is_part)
     refused: list[Refused] = []
@@ -154,17 +154,17 @@ def _answer(urls: Sequence[str], wanted: _Wanted, bar: Progress) -> requests.Res
         no_ranges.append(why)
     if no_ranges:
         raise NoRanges("; ".join([*(str(each.why) for each in refused), *no_ranges]))
-    # One address may block us, and the other not exist: being blocked says more.
+    # If one address blocks us and the other does not exist, the block is the better reason.
     raise next((each for each in refused if each.is_blocked), refused[0])
 
 
 def _why_no_range(response: requests.Response, wanted: _Wanted) -> str:
-    """Why an answer is not the range that was asked for; empty where it is what was wanted.
+    """Why an answer is not the requested range; empty if it is.
 
     Raises
     ------
     Failed
-        If it is not of the wanted file.
+        If the answer is not from the wanted file.
     """
     length = response.headers.get("Content-Length", str(wanted.stop - wanted.first))
     place = re.fullmatch(

@@ -1,6 +1,6 @@
-"""What lies in a folder that a person put a release into, whatever it is called by now.
+"""Finds the files of a release in a folder that a person put them into, even if renamed.
 
-Browsers and file managers rename what they download and unpack, and leave files of their own.
+Browsers and file managers rename what they download and unpack, and add files of their own.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from builders.conventions import HASHED
 from builders.errors import CorpusError
 from builders.release.zips import LITTER
 
-#: How an archive's name ends in the release. On disk it may end in ``.tar.gz`` as well.
+#: The end of an archive's name in the release. On disk it may also be ``.tar.gz``.
 ARCHIVE = ".tgz"
 SOUND = ".wav"
-#: What a browser adds to the name of a second copy; and what macOS does, which is less certain.
+#: What browsers add to the name of a second copy; and that or what macOS adds (less specific).
 SECOND, SECOND_OR_MACOS = r"(?: ?\(\d+\))?", r"(?: ?\(\d+\)|[- ]\d)?"
-#: How the names of downloads end that are still under way.
+#: The ends of the names of unfinished downloads.
 UNDER_WAY = (".part", ".partial", ".crdownload", ".download")
-#: Folders that belong to a disk and not to its user.
+#: Folders that the system creates on a disk.
 OF_THE_DISK = ("lost+found", "System Volume Information", "$RECYCLE.BIN", "@eaDir")
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The names of what a folder holds: folders, and files; the shortest first."""
+    """The names of the folders and files in a folder; shortest first."""
 
     path: Path
     folders: tuple[str, ...]
@@ -39,10 +39,10 @@ class Folder:
 
 
 def look(path: Path) -> Folder:
-    """What a folder holds. Links are followed.
+    """List a folder. Links are followed.
 
-    A link that leads nowhere, or in a circle, counts as a file: it is refused when it is opened.
-    Left out are downloads under way, what the system keeps there, pipes and devices.
+    A broken or circular link counts as a file: opening it raises an error. Unfinished downloads,
+    files of the system, pipes and devices are left out.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def _behind(link: str) -> str:
 
 
 def _few(folder: Folder) -> Folder:
-    """All but archives and sounds, which are many."""
+    """The folder without its archives and sounds, which are many."""
     folders, files = (
         tuple(name for name in names if not (HASHED.fullmatch(name) or name.endswith(SOUND)))
         for names in (folder.folders, folder.files)
@@ -93,14 +93,14 @@ def _few(folder: Folder) -> Folder:
 
 @lru_cache(maxsize=64)
 def _look_once(path: Path, mtime: int) -> Folder:
-    """`_few` of a folder that was last changed then."""
+    """`_few` of a folder, listed again only if its modification time has changed."""
     return _few(look(path))
 
 
 def tops(path: Path, name: str) -> Iterator[Folder]:
-    """A release's folder, then the one in it that may hold the release in its place.
+    """A release's folder, then an inner folder that may hold the release instead.
 
-    That is the one called `name`, or the only one.
+    The inner folder is the one called `name`, or the only one.
     """
     top = look(path)
     yield top
@@ -109,7 +109,7 @@ def tops(path: Path, name: str) -> Iterator[Folder]:
 
 
 def stamp(path: Path, name: str) -> object:
-    """Changes when files at the top of a release do, or the names in the `places` below it."""
+    """A value that changes with the files at a release's top, or the names in its `places`."""
     top = look(path)
     looked = [_few(top)]
     with suppress(OSError, CorpusError):
@@ -119,7 +119,7 @@ def stamp(path: Path, name: str) -> object:
     for each in looked:
         below = [f"{name}/{inner}" for name in each.folders for inner in _nested(name)]
         for name in (*each.folders, *each.files, *below):
-            with suppress(OSError):  # a link that leads nowhere, a file that has just gone
+            with suppress(OSError):  # a broken link, or a file deleted just now
                 stat = (each.path / name).stat()
                 stamps.append((each.path / name, stat.st_size, stat.st_mtime_ns))
     return tuple(stamps)
@@ -132,7 +132,7 @@ def _inner(top: Folder, name: str) -> str:
 
 
 def places(top: Folder, directory: str) -> Iterator[Folder]:
-    """The folders that a zip of this name was unpacked into: ``recordings/recordings``, too."""
+    """The folders that a zip called `directory` was unpacked into, at most two levels deep."""
     for name in top.folders:
         if spelling(directory).fullmatch(name):
             yield (place := look(top.path / name))
@@ -140,13 +140,13 @@ def places(top: Folder, directory: str) -> Iterator[Folder]:
 
 
 def _nested(folder: str) -> set[str]:
-    """What a zip is called that was unpacked into ``recordings (1)``."""
+    """Names of a folder inside its namesake: ``recordings (1)`` may hold ``recordings``."""
     return {folder, re.sub(f"{SECOND_OR_MACOS}$", "", folder)}
 
 
 @dataclass(frozen=True)
 class Found:
-    """The archives of one directory of a release: name and path of each, and zips of them."""
+    """The archives found for one directory of a release: (name, path) of each, and zips."""
 
     packed: list[tuple[str, Path]] = field(default_factory=list)
     unpacked: list[tuple[str, Path]] = field(default_factory=list)
@@ -154,15 +154,15 @@ class Found:
 
 
 def find_archives(top: Folder, directory: str, suffix: str) -> Found:
-    """The archives (or other files) of ``recordings``, from its `places` and from the top.
+    """Find the archives (or other files) of a directory, in its `places` and at the top.
 
-    At the top, among other files, an archive is known by a name that ends in a hash; that of
-    ``A1_single_sites`` begins with ``A1_``, too.
+    At the top, among other files, an archive is recognized by a name that ends in a hash. An
+    archive of ``A1_single_sites`` must also begin with ``A1_``.
     """
     return _find_archives((top, *places(top, directory)), directory, suffix)
 
 
-# Folders are listed each time, and what is in them is sorted out anew only where it has changed.
+# Folders are listed each time, but their content is classified again only if it has changed.
 @lru_cache(maxsize=16)
 def _find_archives(listed: tuple[Folder, ...], directory: str, suffix: str) -> Found:
     found, outer = Found(), spelling(directory, ".zip")
@@ -184,7 +184,7 @@ def _find_archives(listed: tuple[Folder, ...], directory: str, suffix: str) -> F
 
 
 def find_file(top: Folder, name: str, unpacked: bool = False) -> list[Path]:
-    """A file at the top, its copies, and the folders that an archive was `unpacked` into."""
+    """Paths of a file at the top and its copies; with `unpacked`, also an archive's folders."""
     stem, ending = os.path.splitext(name)  # noqa: PTH122
     found = [each for each in top.files if spelling(stem, ending).fullmatch(each)]
     if unpacked and ending == ARCHIVE:
@@ -196,16 +196,16 @@ def find_file(top: Folder, name: str, unpacked: bool = False) -> list[Path]:
 def spelling(stem: str, ending: str = "") -> re.Pattern[str]:
     """Matches the names that a published file may have on disk.
 
-    Those of ``recordings.zip`` are ``recordings.ZIP``, ``recordings (1).zip`` (Chrome),
-    ``recordings(1).zip`` (Firefox), ``recordings-1.zip`` and ``recordings 2.zip`` (macOS).
+    ``recordings.zip`` may be ``recordings.ZIP``, ``recordings (1).zip`` (Chrome),
+    ``recordings(1).zip`` (Firefox), ``recordings-1.zip`` or ``recordings 2.zip`` (macOS).
     """
     return re.compile(f"{re.escape(stem)}{SECOND_OR_MACOS}{_ending(ending)}", re.I)
 
 
 def archive_name(file: str, suffix: str) -> str:
-    """The name in the release of an archive, or other file, on disk; empty if it is none.
+    """The name in the release of a file on disk; empty if it is not such a file.
 
-    ``X.tgz`` for ``X.TGZ``, ``X.tar.gz`` and ``X (1).tgz``.
+    For example ``X.tgz`` for ``X.TGZ``, ``X.tar.gz`` and ``X (1).tgz``.
     """
     if file.endswith(suffix) and ")" not in file:
         return file

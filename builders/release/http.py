@@ -1,6 +1,7 @@
-"""One request to Zenodo: where it goes, who asks, how often, and what the answer means.
+"""Makes requests to Zenodo: address, credentials, retries, and the meaning of the answer.
 
-``ZENODO_ENDPOINT`` names another server than zenodo.org, ``ZENODO_TOKEN`` a personal access token.
+Environment variables: ``ZENODO_ENDPOINT`` is the address of a server to use instead of zenodo.org;
+``ZENODO_TOKEN`` is a personal access token.
 """
 
 from __future__ import annotations
@@ -29,20 +30,20 @@ from builders.texts import redacted
 
 HTTP_BLOCK = 1 << 18  # bytes
 ATTEMPTS = 5
-CONNECTS = 3  # attempts where nobody answers at all
+CONNECTS = 3  # attempts if there is no connection at all
 BACKOFF = 0.5  # s; doubles with each attempt
-TIMEOUT = (10, 60)  # s to connect, and between two packets
-#: Bytes of a JSON document, and of a page that explains an error.
+TIMEOUT = (10, 60)  # s: to connect; between two packets
+#: Limits in bytes for a JSON document, and for a page that explains an error.
 LARGEST_JSON, LARGEST_PAGE = 16 << 20, 16 << 10
-LONGEST = 300  # characters of a server's text in a message
+LONGEST = 300  # characters of a server's text that a message quotes
 
 AGAIN = (429, 500, 502, 503, 504)
-#: Zenodo refuses the names of HTTP libraries, and asks for this form.
+#: Zenodo refuses the default user agents of HTTP libraries, and asks for this form.
 AGENT = f"{NAME}/{__version__} ({URL})"
 
 
 class Failed(Exception):
-    """A transfer that did not succeed; nothing of it is ever taken for data."""
+    """A transfer failed; nothing that it sent is used as data."""
 
     def __init__(self, url: str, why: object) -> None:
         self.url, self.why = redacted(url), redacted(_plain(str(why)))
@@ -50,12 +51,12 @@ class Failed(Exception):
 
 
 class Refused(Failed):
-    """This address does not give the file; another one may.
+    """This address refuses the file; another address may send it.
 
     Attributes
     ----------
     status : int
-        Of the answer; 200 where a web page came in place of a file.
+        HTTP status of the answer; 200 if a web page came instead of a file.
     """
 
     def __init__(self, url: str, why: object, status: int) -> None:
@@ -64,20 +65,20 @@ class Refused(Failed):
 
     @property
     def is_blocked(self) -> bool:
-        """Whether it is us who do not get it."""
+        """Whether the server refuses us, rather than lacks the file."""
         return self.status in (401, 403)
 
 
 def endpoint() -> str:
-    """Address of the Zenodo that is asked, without a slash at its end.
+    """Address of the Zenodo server to ask, without a slash at its end.
 
     Raises
     ------
     CorpusError
-        If ``ZENODO_ENDPOINT`` is none. What it holds is not shown: it may have a password in it.
+        If ``ZENODO_ENDPOINT`` is not an address. Its value is not shown: it may hold a password.
     """
     given = os.environ.get("ZENODO_ENDPOINT", "").strip().rstrip("/") or "https://zenodo.org"
-    with suppress(ValueError):  # brackets or a port that are none
+    with suppress(ValueError):  # invalid brackets or port
         parts = urlsplit(given)
         is_web = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         if is_web and not re.search(r"\s", given):
@@ -92,7 +93,7 @@ def endpoint() -> str:
 
 def _token() -> str:
     token = os.environ.get("ZENODO_TOKEN", "").strip()
-    if not re.fullmatch(r"[!-~]*", token):  # a header cannot carry it, and an error would quote it
+    if not re.fullmatch(r"[!-~]*", token):  # not valid in a header, and an error would quote it
         raise CorpusError(
             "cannot use the token for Zenodo",
             where="ZENODO_TOKEN",
@@ -103,7 +104,7 @@ def _token() -> str:
 
 
 class _Credentials(AuthBase):
-    """The token, or what the address itself has; and nothing from ``~/.netrc``."""
+    """The token, or else the credentials in the address; never those of ``~/.netrc``."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         user, password = get_auth_from_url(str(request.url))
@@ -118,14 +119,14 @@ class _Session(requests.Session):
     def rebuild_auth(
         self, prepared_request: requests.PreparedRequest, response: requests.Response
     ) -> None:
-        """Leave the credentials out where a redirect leads to another host, and add none."""
+        """Drop the credentials if a redirect leads to another host, and add none."""
         before, after = (str(each.url) for each in (response.request, prepared_request))
         if urlsplit(before)[:2] != urlsplit(after)[:2]:
             prepared_request.headers.pop("Authorization", None)
 
 
 class _Client:
-    """A process' connections to one host, and its pace."""
+    """A process' connections to one host, and the `Pace` of its requests."""
 
     def __init__(self) -> None:
         self.session = _Session()
@@ -141,7 +142,7 @@ class _Client:
             response = self.session.get(
                 url, headers=headers, auth=_Credentials(), stream=True, timeout=TIMEOUT
             )
-            # Who redirects is who counts.
+            # After a redirect, the first server is the one that counts requests.
             answered = (response.history or [response])[0].headers
             return response
         finally:
@@ -150,30 +151,30 @@ class _Client:
 
 @lru_cache(maxsize=16)
 def _client(process: int, host: str) -> _Client:
-    """A forked process cannot share the connections of its parent, nor its locks."""
+    """The client of a process: a forked one cannot share its parent's connections or locks."""
     return _Client()
 
 
 def get(
     url: str, headers: Mapping[str, str] | None = None, say: Say = lambda _: None
 ) -> requests.Response:
-    """The answer to a request, its body still unread.
+    """Send a GET request; returns the answer with its body unread.
 
-    Connections that fail, 429 and 5xx are tried again, after as long as ``Retry-After`` says.
+    Failed connections, 429 and 5xx are tried again, after the time that ``Retry-After`` states.
 
     Parameters
     ----------
     url : str
         Where to ask.
     headers : mapping of str to str, optional
-        Of the request.
+        Headers of the request.
     say : callable
-        Told what is being waited for, and of an empty text when the waiting is over.
+        Called with a text while waiting, and with an empty text when the wait is over.
 
     Raises
     ------
     Refused
-        If the server answers that it does not give this, or sends a web page.
+        If the server refuses the request, or sends a web page.
     Failed
         If there is no connection, or no usable answer.
     """
@@ -204,12 +205,12 @@ def get(
 
 
 def get_json(url: str) -> Any:
-    """A JSON document.
+    """Fetch a JSON document.
 
     Raises
     ------
     ValueError, RecursionError
-        If it is none, or one of more than `LARGEST_JSON` bytes, or nested too deeply.
+        If it is not valid JSON, has more than `LARGEST_JSON` bytes, or is nested too deeply.
     Failed
         As for `get`.
     """
@@ -228,12 +229,12 @@ def get_json(url: str) -> Any:
 
 
 def reason(error: BaseException) -> object:
-    """What is behind an error: `requests` wraps those of `urllib3`."""
+    """The cause of an error: `requests` wraps the errors of `urllib3`."""
     return getattr(error.args[0] if error.args else None, "reason", None) or error
 
 
 def _check(url: str, response: requests.Response) -> None:
-    """Raise for an answer that is no file and no part of one."""
+    """Raise if an answer is neither a file nor a part of one."""
     status = response.status_code
     is_page = "text/html" in response.headers.get("Content-Type", "")
     if status in (200, 206) and not is_page:
@@ -243,7 +244,7 @@ def _check(url: str, response: requests.Response) -> None:
             raise Refused(url, "the server sent a web page in its place", status)
         said = _explanation(response)
     why = f"{_status(response)}{': ' if said else ''}{said}"
-    if status == 416:  # no other address has bytes that do not exist
+    if status == 416:  # the bytes do not exist, at no address
         raise Failed(url, why)
     raise Refused(url, why, status)
 
@@ -253,7 +254,7 @@ def _status(response: requests.Response) -> str:
 
 
 def _explanation(response: requests.Response) -> str:
-    """What a page or a JSON document says about an error, and the reference that it gives."""
+    """The text and the reference number in a page or JSON document about an error."""
     try:
         content = _read(response, LARGEST_PAGE)
     except HTTPError:
@@ -270,7 +271,7 @@ def _explanation(response: requests.Response) -> str:
 
 
 def _read(response: requests.Response, most: int) -> bytes:
-    """The body, or as many bytes of it, as they come: nothing is unpacked."""
+    """The first `most` bytes of the body, as sent: nothing is decompressed."""
     blocks, size = [], 0
     while size < most and (block := response.raw.read1(min(HTTP_BLOCK, most - size))):
         blocks.append(block)
@@ -279,7 +280,7 @@ def _read(response: requests.Response, most: int) -> bytes:
 
 
 def _retry_after(response: requests.Response) -> float:
-    """How many seconds the server asks to wait; 0 where it does not."""
+    """How many seconds the server asks to wait; 0 if it does not ask."""
     text = response.headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]+", text):
         return float(text)
@@ -288,6 +289,6 @@ def _retry_after(response: requests.Response) -> float:
 
 
 def _plain(text: str) -> str:
-    """A text of a server in one line, without what a terminal would obey."""
+    """A server's text in one line, without terminal control characters."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     return textwrap.shorten(printable, 2 * LONGEST, placeholder=" ...")

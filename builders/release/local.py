@@ -1,8 +1,8 @@
-"""A corpus' raw files, as its authors published them, in a folder.
+"""A folder with a corpus' raw files, as its authors published them.
 
-It holds the release unpacked or with its zips as downloaded: ``recordings/X.tgz``,
-``recordings/X/...`` (an archive unpacked), or ``recordings.zip``. What people and their programs
-make of that when they unpack it is found as well; see `Release`.
+The folder holds the release unpacked or with its zips as downloaded: ``recordings/X.tgz``,
+``recordings/X/...`` (an archive unpacked), or ``recordings.zip``. Usual variants of these names and
+places are found as well; see `Release`.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from builders.release.zips import member_key, read_index
 
 
 class Release:
-    """A folder that holds a corpus' release. It is the user's, and only ever read.
+    """A folder that holds a corpus' release. It belongs to the user and is never written to.
 
-    Files and archives are found where people and their programs put them.
+    Files and archives are found in the places where people and programs usually put them.
 
-    * Files, zips and archives may lie at the top of the folder. What is not there is looked for in
-      the folder inside it that has the corpus' name, or in the only one.
-    * The archives of ``recordings`` may also lie in ``recordings/``, in ``recordings/recordings/``
-      or in ``recordings.zip``. At the top, an archive is known by a name that ends in a hash; those
-      of ``A1_single_sites`` begin with ``A1_``, too.
+    * Files, zips and archives may be at the top of the folder. Anything else is searched for in the
+      inner folder that has the corpus' name, or in the only inner folder.
+    * The archives of ``recordings`` may also be in ``recordings/``, in ``recordings/recordings/``
+      or in ``recordings.zip``. At the top, an archive is recognized by a name that ends in a hash;
+      the archives of ``A1_single_sites`` must also begin with ``A1_``.
     * An archive may be a ``.tgz``, a ``.tar.gz``, or the folder that it was unpacked into.
-    * Names may have other letter case, or the ``(1)`` that browsers add.
+    * Names may differ in letter case, or have the ``(1)`` that browsers add.
 
-    An archive that is there more than once counts once: packed before unpacked, and either before
-    one in a zip. Copies of one kind must have the same content, and a packed archive the size of
-    its copy in the zip; otherwise it is an error to read it.
+    Of several copies of an archive, one is used: first choice packed, then unpacked, then in a zip.
+    Copies of one kind must have the same content, and a packed archive must have the size of its
+    copy in a zip; otherwise reading the archive is an error.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ class Release:
         Where the release is published, for the error messages.
     """
 
-    #: Whether it is fetched as it is read; otherwise the folder is the user's own.
+    #: Whether the release is fetched on demand; otherwise the folder is the user's own.
     is_fetched: ClassVar[bool] = False
-    #: Told, with a sentence, before a whole zip is fetched since parts of it cannot be; may raise.
+    #: Called with a message before a whole zip is fetched because parts cannot be; may raise.
     before_whole: Callable[[str], object]
 
     def __init__(self, corpus: str, folder: Path, source: str) -> None:
@@ -67,29 +67,29 @@ class Release:
         self.source = source
 
     def damaged(self) -> Iterator[Path]:
-        """Files that have been fetched and are not as published; reads all that is here."""
+        """Fetched files that differ from the published ones; reads every fetched file."""
         yield from ()
 
     def fetch_all(self, wanted: Sequence[Archive]) -> list[CorpusError]:
-        """Fetch archives ahead of their use, some at a time.
+        """Fetch archives in advance, some at a time.
 
         Returns
         -------
         list of CorpusError
-            What failed; it keeps no other archive from being fetched.
+            The failures. A failure does not stop the other archives from being fetched.
         """
         return []
 
     def status(self) -> Iterator[str]:
-        """What of it is on disk, in lines; asks nobody."""
+        """Lines of text that say what of the release is on disk; makes no request."""
         yield f"release: {self.folder}, yours, {megabytes(folder_size(self.folder))}"
 
     def stamp(self) -> object:
-        """Changes when files at the top of the release do, or names in the places below it."""
+        """A value that changes with the files at the top, or with the names in the places below."""
         return stamp(self.folder, self.corpus)
 
     def file(self, name: str) -> Path:
-        """Path of one file of the release; a `CorpusError` names it where it is missing."""
+        """Path of one file of the release; a `CorpusError` names the file if it is missing."""
         found = self._find(name)
         if not found:
             looked = ", ".join(str(top.path) for top in self._tops())
@@ -99,7 +99,7 @@ class Release:
                 why=f"no such file in {looked}",
                 fix=self._fix(),
             )
-        stat_key(found[0])  # it may be a link that leads nowhere
+        stat_key(found[0])  # raises if it is a broken link
         for copy in found[1:]:
             if differ(found[0], copy):
                 raise ambiguous(name, found[0], copy)
@@ -113,7 +113,7 @@ class Release:
     def archives(self, directory: str, suffix: str = ARCHIVE) -> list[Archive]:
         """The archives (or other files) of one directory of the release, sorted by name.
 
-        Opens none of them. Their names end in `suffix`, whatever the files are called.
+        Opens none of them. Their `name` ends in `suffix`, even if the name on disk does not.
         """
         found = self._by_name(directory, suffix)
         if not found:
@@ -121,13 +121,13 @@ class Release:
         return [found[name] for name in sorted(found)]
 
     def lacking(self, names: Iterable[str]) -> list[str]:
-        """Those of the published files that are not there, neither as such nor unpacked."""
+        """The files in `names` that are missing, both as published and unpacked."""
         return [name for name in names if not self._holds(name)]
 
     def _holds(self, name: str) -> bool:
         if self._find(name, unpacked=True):
             return True
-        directory = name.removesuffix(".zip")  # sounds are in `wav`, all others hold archives
+        directory = name.removesuffix(".zip")  # `wav` holds sounds, all others archives
         suffix = SOUND if directory == "wav" else ARCHIVE
         return directory != name and bool(self._by_name(directory, suffix))
 
@@ -147,7 +147,7 @@ class Release:
             for outer in found.zips:
                 try:
                     archives += archives_in_zip(outer, suffix).values()
-                except CorpusError as error:  # not needed where there are others
+                except CorpusError as error:  # ignored if other archives are found
                     damaged = error
             if damaged and not archives:
                 raise damaged
@@ -175,7 +175,7 @@ class Release:
 
 
 def archives_in_zip(outer: Path, suffix: str = ARCHIVE) -> dict[str, Archive]:
-    """The archives (or other files) in a zip of the release, by name."""
+    """Name -> archive (or other file) in a zip of the release."""
     return _in_zip(outer, suffix, stat_key(outer))
 
 
@@ -189,7 +189,7 @@ def _in_zip(outer: Path, suffix: str, _stat: str) -> dict[str, Archive]:
 
 
 def _grouped(archives: Iterable[Archive]) -> dict[str, Archive]:
-    """By name; the first of a name has the others as its copies."""
+    """Name -> first archive with that name; the others become its `copies`."""
     found: dict[str, list[Archive]] = {}
     for archive in archives:
         found.setdefault(archive.name, []).append(archive)

@@ -1,4 +1,4 @@
-"""How often a server is asked: less often than it allows, whoever in this process asks."""
+"""Limits how often this process sends requests to a server, over all its threads."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from threading import Lock
 
-LONGEST_WAIT = 120  # s that a server may ask us to wait
-#: Requests that may begin in a minute. Zenodo allows guests 133.
+LONGEST_WAIT = 120  # s; a server may not ask us to wait longer
+#: Limit for requests that begin in a minute. Zenodo allows guests 133.
 MOST, MINUTE = 120, 60.0
-#: Requests that are left to others (or to our other processes) of those a server still allows.
+#: Of the requests that a server still allows, how many to leave to our other processes and others.
 SPARED = 8
 
 Say = Callable[[str], object]
@@ -20,10 +20,9 @@ Say = Callable[[str], object]
 class Pace:
     """Keeps the requests of all threads below what the server allows.
 
-    No more than `MOST` begin in a `MINUTE`. Where the server states how many are left
-    (``X-RateLimit-Remaining``), the last `SPARED` of them are not used, and the next request waits
-    for the moment at which it counts anew (``X-RateLimit-Reset``), but no longer than
-    `LONGEST_WAIT`.
+    At most `MOST` requests begin in a `MINUTE`. If the server states how many are left
+    (``X-RateLimit-Remaining``), the last `SPARED` of them are not used: the next request waits
+    until the server starts a new count (``X-RateLimit-Reset``), but at most `LONGEST_WAIT`.
     """
 
     def __init__(self) -> None:
@@ -31,7 +30,7 @@ class Pace:
         self._begun: deque[float] = deque()
         self._unanswered = 0
         self._left = float(MOST)
-        self._window = -1.0  # as the server names it: the time of its reset
+        self._window = -1.0  # the server's current count, identified by its reset time
         self._reset = 0.0
 
     def begin(self, say: Say) -> None:
@@ -40,7 +39,7 @@ class Pace:
             pause(seconds, say)
 
     def _seconds_until_next(self) -> float:
-        """How long the next request has to wait; 0 if it begins now."""
+        """Seconds until the next request may begin; if 0, it is counted as begun."""
         with self._lock:
             now = time.monotonic()
             if self._left < 1 and now < self._reset:
@@ -55,7 +54,7 @@ class Pace:
             return 0.0
 
     def end(self, headers: Mapping[str, str]) -> None:
-        """Take note of an answer's headers; of none, where no answer came."""
+        """Update the limits from an answer's headers; they are empty if no answer came."""
         with self._lock:
             self._unanswered -= 1
             try:
@@ -65,7 +64,7 @@ class Pace:
                 )
             except (KeyError, ValueError):  # not stated
                 return
-            # The server may or may not have counted those that it has not answered.
+            # The server may or may not have counted the requests that it has not answered yet.
             left -= min(SPARED, limit // 10) + self._unanswered
             self._left = min(self._left, left) if window == self._window else left
             self._window = window
@@ -75,7 +74,7 @@ class Pace:
 
 
 def pause(seconds: float, say: Say) -> None:
-    """Wait, and say so where it takes long enough to be wondered about."""
+    """Wait; `say` so if it takes a second or more."""
     if seconds >= 1:
         say(f"waiting {seconds:.0f} s for the server")
     time.sleep(seconds)
@@ -84,7 +83,7 @@ def pause(seconds: float, say: Say) -> None:
 
 
 def time_of(text: str, otherwise: float) -> float:
-    """The time that a header names, in seconds since 1970."""
+    """The time in a header, in seconds since 1970; `otherwise` if it is not a time."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):

@@ -1,4 +1,4 @@
-"""A record on Zenodo: what it says of its files, and their bytes.
+"""Access to a record on Zenodo: its list of files, and their bytes.
 
 The API: https://developers.zenodo.org/#records
 """
@@ -25,36 +25,35 @@ from builders.release.http import Failed, Refused, endpoint, get_json
 from builders.release.zips import Damaged
 from builders.texts import redacted
 
-#: Bytes of a file: a petabyte. What claims to be larger is no size.
+#: Limit for a file's size in bytes: a petabyte. A larger number is not a valid size.
 LARGEST = 10**15
-#: What a listing that is none can end in.
+#: Errors that an invalid list of files can cause.
 BAD_LISTING = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Published:
-    """A file of a record: its size in bytes, and its md5."""
+    """Size in bytes and md5 of a file of a record."""
 
     size: int
     md5: str
 
 
 class ZenodoRecord:
-    """The files of a record that a corpus reads.
+    """A Zenodo record, and the files of it that a corpus reads.
 
     Parameters
     ----------
     number : int
-        Of the record.
+        Number of the record.
     corpus : str
         Name of the corpus.
     source : str
-        Where the record is to be seen, for the error messages.
+        Web address of the record, for the error messages.
     folder : Path
-        Where what it says is kept, and where a user may put its files.
+        Where the list of files is stored, and where a user may put the files.
     published : mapping of str to str
-        The files, and their md5 where it is known beforehand: the API must agree.
-
+        The files -> their md5; empty if not known in advance. The API must agree with it.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class ZenodoRecord:
 
     @contextmanager
     def one_bar(self, total: int) -> Iterator[None]:
-        """One progress bar for all that is fetched meanwhile, `total` bytes; not one for each."""
+        """Show one progress bar, of `total` bytes, for all files fetched inside the context."""
         with tqdm(total=total, unit="B", unit_scale=True) as self._bar:
             try:
                 yield
@@ -79,19 +78,19 @@ class ZenodoRecord:
 
     @property
     def where(self) -> str:
-        """Its address, for messages."""
+        """The record's API address, for messages."""
         return redacted(self._url())
 
     @property
     def by_hand(self) -> str:
-        """What a user can do without us, for messages."""
+        """How a user can download the files by hand, for messages."""
         return (
             f"download the files with a browser from {self.source} into {self.folder}, or into a "
             f"folder that {self.corpus.upper()}_DATA names"
         )
 
     def files(self) -> dict[str, Published]:
-        """The files; the API is asked once."""
+        """Name -> size and md5 of the files; asks the API only the first time."""
         if not (known := self.known()):
             with making(self._note):
                 if not (known := self.known()):
@@ -103,9 +102,9 @@ class ZenodoRecord:
         return known
 
     def known(self) -> dict[str, Published]:
-        """The same without a request: nothing before the first one.
+        """As `files`, but without a request: empty until the API has been asked once.
 
-        A note that does not have its checksum counts for nothing, as does one that lacks a file.
+        Also empty if the stored list does not match its checksum, or lacks a file.
         """
         try:
             note = json.loads(self._note.read_bytes())
@@ -116,7 +115,7 @@ class ZenodoRecord:
             return {}
 
     def file(self, name: str) -> Published:
-        """One of the files."""
+        """Size and md5 of one of the files."""
         if not (files := self.known()):
             self._check_online(name)
             files = self.files()
@@ -132,26 +131,26 @@ class ZenodoRecord:
         stop: int,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Fetch bytes of a file into `part`, and have them checked.
+        """Fetch bytes of a file into `part`, then call `check`.
 
         Parameters
         ----------
         name : str
             The file.
         part : Path
-            Where the bytes go. What an earlier process has left there is taken up.
+            Where the bytes go. A transfer that an earlier process left there is resumed.
         start, stop : int
             The first byte, and the one after the last.
         check : callable
-            Raises `Damaged` if they are not the right ones. If they came in several pieces, these
-            may be of different files: then they are fetched once more, from the first byte on.
+            Raises `Damaged` if the bytes are wrong. If they came in several pieces, the pieces may
+            be of different versions: then all bytes are fetched once more, from `start` on.
 
         Raises
         ------
         NoRanges
-            If a part was asked for, and Zenodo sends none.
+            If a part of the file is wanted, but Zenodo sends no parts.
         CorpusError
-            If they cannot be fetched.
+            If the bytes cannot be fetched.
         Damaged
             From `check`.
         """
@@ -165,7 +164,7 @@ class ZenodoRecord:
                     raise
 
     def _fetch(self, name: str, part: Path, start: int, stop: int) -> bool:
-        """Fetch bytes of a file; whether they came in one piece."""
+        """Fetch bytes of a file; returns whether they came in one piece."""
         self._check_online(name)
         size = self.file(name).size
         label = part.name.strip(".").removesuffix(".part")
@@ -189,7 +188,7 @@ class ZenodoRecord:
         return f"{endpoint()}/api/records/{self.number}"
 
     def _addresses(self, name: str) -> list[str]:
-        """Where a file is: the first address is known to send parts, the other is the API's."""
+        """Addresses of a file: first one that is known to send parts, then the API's."""
         key = quote(name)
         return [
             f"{endpoint()}/records/{self.number}/files/{key}?download=1",
@@ -252,7 +251,7 @@ class ZenodoRecord:
 
 @contextmanager
 def making(path: Path) -> Iterator[None]:
-    """Be the one process that makes a file; what cannot be written is an error that says so."""
+    """Hold the lock for making a file; an `OSError` becomes a `CorpusError`."""
     try:
         with locked(path.with_name(f".{path.name.lstrip('.')}.lock")):
             yield

@@ -1,8 +1,8 @@
-"""A corpus' release on Zenodo: fetched on demand, file by file, and by ranges inside the big zips.
+"""A corpus' release on Zenodo: fetched on demand, whole files or single members of big zips.
 
-It fills ``$BUILDERS_HOME/releases/<corpus>/`` in the release's own layout. Of a zip, the directory
-is fetched once, and then each member that is asked for in one range; a published zip that lies
-there as a whole is read in its place.
+Files are stored in ``$BUILDERS_HOME/releases/<corpus>/``, in the release's own layout. The
+directory of a zip is fetched once; then each requested member is fetched as one range of bytes. If
+the whole zip is in that folder, it is read instead.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from builders.release.local import Release, archives_in_zip
 from builders.release.record import Published, ZenodoRecord, making
 from builders.release.zips import Damaged, Index, MissingPart, extract, member_key, read_index
 
-# Where the directory of a zip is looked for at first: that of 500 archives has 64 KiB.
+# Bytes at the end of a zip to fetch first for its directory; 500 archives need 64 KiB.
 TAIL = 1 << 16
-#: Archives that are fetched at once.
+#: Number of archives fetched at once.
 CONNECTIONS = 4
 
 
 def warn(text: str) -> None:
-    """Say what is about to happen."""
+    """Warn the user; the default of `ZenodoRelease.before_whole`."""
     warnings.warn(text, CorpusWarning, stacklevel=2)
 
 
 class ZenodoRelease(Release):
-    """A release that is fetched as it is read.
+    """A release that is fetched on demand.
 
     Parameters
     ----------
@@ -47,13 +47,13 @@ class ZenodoRelease(Release):
     record : int
         The Zenodo record.
     published : mapping of str to str
-        The record's files that the corpus reads, and their md5 where it is known beforehand: the
-        API must agree.
+        The record's files that the corpus reads -> their md5; empty if not known in advance. The
+        API must agree with it.
 
     Attributes
     ----------
     remote : ZenodoRecord
-        The record that it is fetched from.
+        The record that the release is fetched from.
     """
 
     is_fetched = True
@@ -103,13 +103,13 @@ class ZenodoRelease(Release):
 
     def archive(self, name: str) -> Archive:
         path = self.folder / name
-        if not self.known() and path.exists():  # put there by hand
+        if not self.known() and path.exists():  # the user put it there
             return super().archive(name)
         file = self.remote.file(name)
         return Archive(name, path, key=file.md5, size=file.size, fetch=partial(self.file, name))
 
     def lacking(self, names: Iterable[str]) -> list[str]:
-        """None: what is not here is fetched."""
+        """Always empty: missing files are fetched."""
         return []
 
     def archives(self, directory: str, suffix: str = ".tgz") -> list[Archive]:
@@ -127,11 +127,11 @@ class ZenodoRelease(Release):
         return self.remote.files()
 
     def known(self) -> dict[str, Published]:
-        """The same without a request: nothing before the first one."""
+        """The record's files without a request; empty until the API has been asked once."""
         return self.remote.known()
 
     def members_of(self, outer: str) -> list[Archive]:
-        """The files in a zip; none before its directory has been fetched."""
+        """The files in a zip; empty until its directory has been fetched."""
         index = self._known_index(outer)
         return self._archives(outer, index, "") if index else []
 
@@ -150,7 +150,7 @@ class ZenodoRelease(Release):
         return failures
 
     def damaged(self) -> Iterator[Path]:
-        """What lies here and is not what was published, every byte of it read."""
+        """Files on disk that differ from the published ones; reads every byte."""
         for name, file in self.known().items():
             if (path := self.folder / name).is_file() and digest(path, "md5") != file.md5:
                 yield path
@@ -159,7 +159,7 @@ class ZenodoRelease(Release):
                     yield archive.path
 
     def _archives(self, outer: str, index: Index, suffix: str) -> list[Archive]:
-        """The files in a zip on the server, or fetched from there."""
+        """The files in a zip on the server, whether fetched yet or not."""
         folder = self.folder / outer.removesuffix(".zip")
         archives = []
         for name, info in sorted(index.members.items()):
@@ -178,14 +178,14 @@ class ZenodoRelease(Release):
         return self.folder / f".{outer}.directory.checksum"
 
     def _index(self, outer: str) -> Index:
-        self.remote.file(outer)  # tells of which zip the directory has to be
+        self.remote.file(outer)  # fetches the list of files, which has the zip's md5
         if (index := self._known_index(outer)) is None:
             with making(self._directory(outer)):
                 index = self._known_index(outer) or self._fetch_index(outer)
         return index
 
     def _known_index(self, outer: str) -> Index | None:
-        """The directory of a zip that lies here; none where it does not have its checksum."""
+        """The stored directory of a zip; None if missing, or if its checksum does not match."""
         directory, file = self._directory(outer), self.known().get(outer)
         with suppress(OSError, UnicodeError):
             if file and self._seal(outer).read_text() == _seal(directory, file):
@@ -193,7 +193,7 @@ class ZenodoRelease(Release):
         return None
 
     def _fetch_index(self, outer: str) -> Index:
-        """The directory of a zip on the server, which lies at its end."""
+        """Fetch the directory of a zip on the server, which is at the zip's end."""
         directory, file = self._directory(outer), self.remote.file(outer)
         start = max(0, file.size - TAIL)
         while True:
@@ -211,7 +211,7 @@ class ZenodoRelease(Release):
                 forget(part)
 
     def _fetch_member(self, outer: str, info: zipfile.ZipInfo, path: Path) -> None:
-        """One member of a zip on the server, in one range; its CRC is checked."""
+        """Fetch one member of a zip as one range of bytes; its CRC is checked."""
         if path.is_file():
             return
         with making(path):
@@ -231,7 +231,7 @@ class ZenodoRelease(Release):
             except NoRanges as error:
                 self._copy_member(self._fetch_whole(outer, error), info.filename, path)
             except Damaged as error:
-                forget(directory)  # which may be what is wrong
+                forget(directory)  # the stored directory may be the cause
                 raise CorpusError(
                     "a member of a zip arrived damaged, and was thrown away",
                     where=f"{self.remote.where}: {outer}: {info.filename}",
@@ -241,7 +241,7 @@ class ZenodoRelease(Release):
                 ) from error
 
     def _span(self, outer: str, info: zipfile.ZipInfo) -> tuple[int, int]:
-        """Where a member lies, by the directory as it is now."""
+        """First byte of a member and the one after its last, by the present directory."""
         index = self._index(outer)
         now = index.members.get(info.filename.rpartition("/")[2])
         if now is None or (now.filename, member_key(now)) != (info.filename, member_key(info)):
@@ -254,7 +254,7 @@ class ZenodoRelease(Release):
         return index.spans[info.filename]
 
     def _copy_member(self, whole: Path, member: str, path: Path) -> None:
-        """One member of a zip that is here."""
+        """Unpack one member of a zip that is on disk."""
         try:
             extract(whole.stat().st_size, {0: whole}, member, path)
         except Damaged as error:
@@ -266,7 +266,7 @@ class ZenodoRelease(Release):
             ) from error
 
     def _fetch_file(self, name: str, path: Path) -> None:
-        """A whole file; its size and md5 are checked."""
+        """Fetch a whole file; its size and md5 are checked."""
         file = self.remote.file(name)
         part = path.with_name(f".{name}.part")
 
@@ -287,7 +287,7 @@ class ZenodoRelease(Release):
             ) from error
 
     def _fetch_whole(self, outer: str, why: NoRanges) -> Path:
-        """A zip as a whole, since no part of it can be had."""
+        """Fetch a whole zip, because the server sends no parts of it."""
         if not (self.folder / outer).is_file():
             self.before_whole(
                 f"all of {outer} has to be fetched, {self.remote.file(outer).size / 1e6:,.1f} MB: "
@@ -297,12 +297,12 @@ class ZenodoRelease(Release):
 
 
 def _seal(directory: Path, file: Published) -> str:
-    """Stands for a zip's directory that lies here, and for the zip that it is of."""
+    """A text that identifies a stored zip directory and the zip that it belongs to."""
     return f"{digest(directory, FINGERPRINT)} {file.md5}"
 
 
 def _crc_key(path: Path) -> str:
-    """What `member_key` is of a file that has this content."""
+    """The `member_key` of a zip member with the content of this file."""
     crc = 0
     with path.open("rb") as file:
         while block := file.read(1 << 20):

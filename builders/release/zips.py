@@ -1,4 +1,4 @@
-"""The zips of a release: which members they have, and where each lies."""
+"""Reads the zips of a release: their members, and the position of each."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from typing import IO, BinaryIO, cast
 from builders.errors import CorpusError
 from builders.files import settle
 
-#: What reading a zip or a member of it can end in.
+#: Errors that reading a zip or one of its members can raise.
 BAD_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
-    NotImplementedError,  # a method of compression that Python's zip reader lacks
-    RuntimeError,  # a zip that asks for a password
-    # What `zipfile` lets through when numbers and texts in its directory are none.
+    NotImplementedError,  # a compression method that `zipfile` lacks
+    RuntimeError,  # a zip with a password
+    # Raised by `zipfile` for invalid numbers and texts in the zip's directory.
     ValueError,
     LookupError,
     ArithmeticError,
     MemoryError,
     struct.error,
 )
-#: Bytes of a member, unpacked; published ones have 65 MB on average.
+#: Limit for an unpacked member, in bytes; published ones have 65 MB on average.
 LARGEST_MEMBER = 1 << 30
-#: How the names begin of what macOS strews about: ``._CLT027c.tgz``, ``__MACOSX``.
+#: First characters of the names that macOS adds: ``._CLT027c.tgz``, ``__MACOSX``.
 LITTER = (".", "__")
 
-#: What to do about a zip that is here, and about one whose end has been fetched.
+#: What a user can do about a zip on disk, and about a zip of which only the end was fetched.
 COMPARE = (
     "compare its md5 with the published one: if they differ, replace it; if they agree, it was "
     "published like this, which its authors should know"
@@ -45,7 +45,7 @@ LOAD_AGAIN = "load again; if it stays so, it was published like this, which its 
 
 
 class MissingPart(Exception):
-    """A byte was asked for that is not at hand."""
+    """A byte was read that is in none of the available parts."""
 
     def __init__(self, position: int) -> None:
         super().__init__(position)
@@ -53,18 +53,18 @@ class MissingPart(Exception):
 
 
 class Damaged(Exception):
-    """Bytes that do not have their checksum."""
+    """Bytes do not match their checksum, or cannot be unpacked."""
 
 
 class Sparse(io.RawIOBase):
-    """A large file of which some parts are at hand.
+    """A read-only view of a large file of which only some parts are available.
 
     Parameters
     ----------
     size : int
-        Of the whole file.
+        Size of the whole file.
     parts : mapping of int to Path
-        Files that hold parts of it, by the position where each begins.
+        Position at which a part begins -> the file that holds the part.
     """
 
     def __init__(self, size: int, parts: Mapping[int, Path]) -> None:
@@ -108,33 +108,34 @@ class Sparse(io.RawIOBase):
 
 @dataclass(frozen=True)
 class Index:
-    """What a zip holds: its members by base name, and where each lies, by full name."""
+    """Members of a zip: base name -> member; full name -> first byte and end of its span."""
 
     members: dict[str, zipfile.ZipInfo]
     spans: dict[str, tuple[int, int]]
 
 
 def member_key(info: zipfile.ZipInfo) -> str:
-    """A key that changes with the content of a member: what the zip's directory says of it."""
+    """A key for a member's content: its CRC and size, from the zip's directory."""
     return f"{info.CRC:08x}-{info.file_size}"
 
 
 def read_index(path: Path, size: int = 0) -> Index:
-    """The directory of a zip.
+    """Read the directory of a zip.
 
     Parameters
     ----------
     path : Path
-        The zip; or the end of one, that has `size` bytes as a whole.
+        The zip, or only the end of it.
     size : int
+        Bytes of the whole zip; 0 if `path` is the whole zip.
 
     Raises
     ------
     CorpusError
-        If it is no zip; if a member's name is not one to be used: absolute, with ``..`` in it, or
-        that of another member; or if it is larger than `LARGEST_MEMBER`.
+        If it is not a zip; if a member's name is not allowed (absolute, with ``..`` in it, or the
+        same as another member's); or if a member is larger than `LARGEST_MEMBER`.
     MissingPart
-        If the directory begins before the end that is at hand.
+        If the directory begins before the available end of the zip.
     """
     stat = path.stat()
     return _read_index(path, size or stat.st_size, (stat.st_size, stat.st_mtime_ns))
@@ -179,7 +180,7 @@ def _read_index(path: Path, size: int, stat: tuple[int, int]) -> Index:
 
 
 def open_member(file: zipfile.ZipFile, member: str) -> IO[bytes]:
-    """The content of a member, which must be packed as a release's are: with deflate, or not."""
+    """Open a member for reading; raises unless it is deflated or stored uncompressed."""
     method = file.getinfo(member).compress_type
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise zipfile.BadZipFile(f"it is packed by method {method}; only deflate is read")

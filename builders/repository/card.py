@@ -1,4 +1,4 @@
-"""The dataset card: a body written by hand, under YAML that follows from the builder."""
+"""Makes the dataset card: YAML derived from the builder, and a body written by hand."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from builders.corpus.registry import card_path
 from builders.urls import repository_url
 
 CARD, CITATION = "README.md", "CITATION.bib"
-#: How the code on an exported card calls what it is the card of.
+#: The placeholder, in the code on an exported card, for the data set that the card describes.
 HERE = '"<this folder or repository>"'
-#: How many checksums of archives a card lists; the manifest lists all.
+#: Limit for the archive checksums on a card; the manifest lists all.
 LISTED = 200
 
 
 def local_card(corpus: type[CorpusBuilder]) -> str:
-    """The card as it should stand in the corpus' folder: its globs begin with ``corpus://``."""
+    """The card for the corpus' folder; its globs begin with ``corpus://``."""
     return _card(corpus, repository_url(corpus.corpus))
 
 
 def repository_card(corpus: type[CorpusBuilder]) -> bytes:
-    """The card as the repository holds it: the same, with globs relative to the repository."""
+    """The card for the repository: as `local_card`, with globs relative to the repository."""
     return _card(corpus, "").encode()
 
 
 def linked_files(corpus: type[CorpusBuilder]) -> dict[str, bytes]:
-    """What the card links to, of the corpus' folder: citation and figures; content by path."""
+    """Path -> content of the files in the corpus' folder that the card links to."""
     folder = card_path(corpus).parent
     paths = [*folder.glob(CITATION), *sorted(folder.glob("figures/*.png"))]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}

@@ -1,7 +1,7 @@
 """``corpus://``: each corpus as a virtual dataset repository, whose shards are built when opened.
 
-`fsspec`, and with it `datasets`, pandas and Dask, find this class by its entry point. A path may
-be pinned to a content, ``corpus://<corpus>@<etag>/<path>``; see `builders.repository.pinning`.
+`fsspec` finds this class by its entry point; `datasets`, pandas and Dask use `fsspec`. A path may
+be pinned to its content, ``corpus://<corpus>@<etag>/<path>``; see `builders.repository.pinning`.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from builders.urls import split_path
 pinning.install()
 
 CARD = "README.md"
-# Until a shard is built nobody knows its size. Arrow's own word for that is -1; None makes
-# `datasets` fail where it decides on the number of its threads.
+# The size of a shard is unknown until it is built. Arrow's value for that is -1; None would make
+# `datasets` fail when it chooses its number of threads.
 UNKNOWN_SIZE = -1
-#: How often a shard is looked for that disappears again.
+#: How often to try again if a shard is deleted before it can be opened.
 ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
 class Repository:
-    """The files of one corpus' repository, as the release stands now."""
+    """The files of one corpus' repository, for the release in its present state."""
 
     where: str
     jobs: dict[str, Job]
@@ -52,15 +52,15 @@ class Repository:
 class CorpusFileSystem(AbstractFileSystem):
     """Read-only file system of ``corpus://<corpus>/<path in the repository>``.
 
-    Listing opens no archive; `info` opens none; opening a shard builds it where need be.
+    Listing and `info` open no archive. Opening a shard builds it if necessary.
     """
 
     protocol = "corpus"
     root_marker = ""
-    blocksize = 1 << 18  # of a copy; `datasets` makes sixteen at a time
+    blocksize = 1 << 18  # bytes, for copying files; `datasets` copies sixteen at a time
 
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
-        """The files and folders in a folder, or the file itself; without ETags."""
+        """List the files and folders in a folder, or the file itself; without ETags."""
         path = self._strip_protocol(path)
         found = self._below(path, 1) if path else {name: _entry(name) for name in corpora()}
         entries = [found[name] for name in sorted(found)]
@@ -74,7 +74,7 @@ class CorpusFileSystem(AbstractFileSystem):
         detail: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """As of any file system, in one look instead of one at each of some hundred folders."""
+        """As `AbstractFileSystem.find`, but in one pass instead of one `ls` per folder."""
         path = self._strip_protocol(path)
         if not path:
             return super().find(path, maxdepth, withdirs, detail, **kwargs)
@@ -87,7 +87,7 @@ class CorpusFileSystem(AbstractFileSystem):
         return found if detail else list(found)
 
     def _below(self, path: str, depth: int | None) -> dict[str, dict[str, Any]]:
-        """The files and folders that many levels below a folder, or the file itself."""
+        """The files and folders up to `depth` levels below a folder, or the file itself."""
         corpus, _, inside = split_path(path)
         found = {}
         for file in [CARD, *_repository(corpus).jobs]:
@@ -104,7 +104,7 @@ class CorpusFileSystem(AbstractFileSystem):
         return found
 
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
-        """Name, type, size (-1 while unknown) and, of a file, its ETag."""
+        """Name, type, size (-1 while unknown) and, for a file, its ETag."""
         path = self._strip_protocol(path)
         corpus, etag, inside = split_path(path)
         if not inside:
@@ -117,10 +117,10 @@ class CorpusFileSystem(AbstractFileSystem):
             return {**entry, "size": len(card), "ETag": hashlib.sha256(card).hexdigest()}
         repository = _repository(corpus)
         if (job := repository.jobs.get(inside)) is None:
-            self.ls(path)  # raises where there is no such folder either
+            self.ls(path)  # raises if there is no such folder either
             return _entry(path)
         size, now = UNKNOWN_SIZE, repository.cache.etag(job)
-        with suppress(FileNotFoundError):  # deleted this very moment
+        with suppress(FileNotFoundError):  # deleted just now
             if file := repository.cache.find(inside, now):
                 size = file.stat().st_size
         if etag != now:
@@ -128,9 +128,9 @@ class CorpusFileSystem(AbstractFileSystem):
         return {**entry, "size": size, "ETag": etag or now}
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
-        """As of any file system, but a name that does not exist is an error that says so."""
+        """As `AbstractFileSystem.glob`, but a name that does not exist raises an error."""
         path = self._strip_protocol(path)
-        if not has_magic(path):  # `exists` would keep to itself what is wrong
+        if not has_magic(path):  # `exists`, which fsspec calls, would hide the reason
             entry = self.info(path)
             return {path: entry} if kwargs.get("detail") else [path]
         found = super().glob(path, maxdepth=maxdepth, **kwargs)
@@ -181,9 +181,9 @@ class CorpusFileSystem(AbstractFileSystem):
             )
 
     def _explain(self, pattern: str) -> None:
-        """Raise at the first level of a path or a glob that nothing matches, and say what is there.
+        """Raise for the first part of a path or glob that nothing matches; lists the valid names.
 
-        A glob that could match at any level (``**``) is not explained.
+        A glob with ``**``, which could match at any level, is not checked from there on.
         """
         corpus, _, inside = split_path(pattern)
         repository = _repository(corpus)
@@ -200,7 +200,7 @@ class CorpusFileSystem(AbstractFileSystem):
 
 
 _OPEN: weakref.WeakSet[BinaryIO] = weakref.WeakSet()
-#: How long the end of the interpreter is put off, for as long as a shard is still open.
+#: How long the interpreter's exit is delayed at most, while a shard is still open.
 LAST_READS = 1.0  # s
 
 
@@ -211,10 +211,10 @@ def _opened(file: BinaryIO) -> BinaryIO:
 
 @atexit.register
 def _let_last_reads_finish() -> None:
-    """Wait for Arrow's threads to drop their shards.
+    """Wait for Arrow's threads to release their shards.
 
-    They read ahead, and go on for a moment after the last record has been taken. One that drops a
-    Python file while the interpreter is being taken down aborts the process.
+    The threads read ahead, and run for a moment after the last record was read. A thread that
+    releases a Python file while the interpreter shuts down aborts the process.
     """
     end = time.monotonic() + LAST_READS
     while _OPEN and time.monotonic() < end:

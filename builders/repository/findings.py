@@ -1,4 +1,4 @@
-"""What is noted of the shards that have been built so far, and what the user leaves out."""
+"""Collects the notes on the shards built so far, and what the user has excluded."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from builders.urls import pinned_url, split_path
 
 @dataclass(frozen=True)
 class Findings:
-    """What is known of a release without opening an archive.
+    """What is known about a release without opening an archive.
 
     Attributes
     ----------
     notes : list of Note
-        Of the lists of cells and of the shards that have been built, each once.
+        Notes on the cell lists and on the shards that are built; no duplicates.
     built, of : int
-        How many shards have been built, of how many.
+        Number of shards that are built, and of all shards.
     excluded : dict of str to str
-        What the user leaves out, and why.
+        What the user has excluded -> the reason.
     """
 
     notes: list[Note]
@@ -37,11 +37,11 @@ class Findings:
     excluded: dict[str, str]
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """The findings as JSON values, for programs."""
         return {**asdict(self), "notes": [asdict(note) for note in self.notes]}
 
     def lines(self) -> Iterator[str]:
-        """For people."""
+        """The findings as lines of text, for people."""
         for unit, why in self.excluded.items():
             yield shown(f"left out: {unit}: {why}")
         yield f"notes: {len(self.notes)}, of the {self.built} of {self.of} shards built so far"
@@ -50,7 +50,7 @@ class Findings:
 
 
 def find(corpus: type[CorpusBuilder]) -> Findings:
-    """The notes of a corpus, as its release stands now."""
+    """Collect the findings of a corpus, for its release in its present state."""
     cache = ShardCache(corpus.corpus, code_key(corpus))
     release = corpus.release()
     notes = dict.fromkeys(corpus.list_notes(release))
@@ -58,10 +58,10 @@ def find(corpus: type[CorpusBuilder]) -> Findings:
     for job in corpus.jobs(release):
         of += len(job.paths)
         if not any(map(cache.has_any, job.paths)):
-            continue  # the ETag of a job is dearer than a look
+            continue  # computing an ETag takes longer than this check
         try:
             etag = cache.etag(job)
-        except CorpusError:  # its archives are no longer there
+        except CorpusError:  # its archives are missing now
             continue
         for path in job.paths:
             if (found := cache.notes(path, etag)) is not None:
@@ -72,17 +72,17 @@ def find(corpus: type[CorpusBuilder]) -> Findings:
 
 @dataclass
 class _Stream:
-    """A streamed load, and whether it has been warned of."""
+    """A streamed load, and whether the user has been warned of its notes."""
 
     is_warned: bool = False
 
 
-# The shards of streamed loads that had not been built when the load began, pinned.
+# Pinned URL of each watched shard -> its streamed load, which began without any known note.
 _WATCHED: dict[str, _Stream] = {}
 
 
 def of_files(urls: Iterable[str]) -> tuple[str, list[Note]]:
-    """The corpus of some pinned shards, and the notes on those that have been built."""
+    """The corpus of some pinned shards, and the notes on the built ones among them."""
     corpus, notes = "", set()
     for url in urls:
         corpus, etag, path = split_path(url)
@@ -91,7 +91,7 @@ def of_files(urls: Iterable[str]) -> tuple[str, list[Note]]:
 
 
 def watch(urls: list[str]) -> None:
-    """Begin a streamed load of some pinned shards: warn once, as soon as there is a note."""
+    """Register a streamed load of pinned shards: it warns once, as soon as there is a note."""
     stream = _Stream()
     corpus, notes = of_files(urls)
     if notes:
@@ -101,14 +101,14 @@ def watch(urls: list[str]) -> None:
 
 
 def opened(corpus: str, etag: str, path: str, notes: list[Note] | None) -> None:
-    """A shard is being read. It is warned of by whoever loads it, if that is known.
+    """Warn of the notes on an opened shard, at most once for each streamed load.
 
     Parameters
     ----------
     etag : str
-        What the shard is pinned to; empty where it is read by itself, and not in a load.
+        What the shard is pinned to; empty if it is read directly, not by a load.
     notes : list of Note
-        Of the shard.
+        The notes on the shard.
     """
     if not etag:
         warn(corpus, notes or ())
@@ -119,7 +119,7 @@ def opened(corpus: str, etag: str, path: str, notes: list[Note] | None) -> None:
 
 
 def warn(corpus: str, notes: Iterable[Note]) -> None:
-    """Tell the user, in one line, how many notes there are; nothing where there are none."""
+    """Warn the user, in one line, how many notes there are; no warning if there are none."""
     if n := len(set(notes)):
         warnings.warn(
             f"{n} {'note' if n == 1 else 'notes'} on {corpus}: something is left out, shortened or "

@@ -1,20 +1,20 @@
-"""What `datasets` must be taught about ``corpus://``: changed shards, splits without rows, notes.
+"""Patches `datasets` for ``corpus://``: changed shards, splits without rows, notes.
 
-This is all that is patched in `datasets`; other data sets load as ever.
+Nothing else in `datasets` is patched; other data sets load as usual.
 
 `datasets` finds the Arrow tables of an earlier load by the config's name and the *patterns* in the
-card's YAML, and an earlier download by its URL: it asks for ETags, and then uses them for neither.
-Without this module a changed archive would go on giving the data of the old one.
+card's YAML, and an earlier download by its URL. It asks for ETags, but uses them for neither.
+Without this module, a load after an archive has changed would return the old data.
 
-So a config's ``corpus://`` files are pinned to their content once they are resolved,
-``corpus://<corpus>@<etag>/<path>``, and the Arrow tables' folder is named after what they are
-pinned to. A pinned shard whose content changes later on can no longer be opened.
+So once a config's ``corpus://`` files are resolved, each is pinned to its content,
+``corpus://<corpus>@<etag>/<path>``, and the folder of the Arrow tables is named after the pinned
+files. A pinned shard can no longer be opened once its content changes.
 
-`datasets` also raises an error for a split without rows. Here it loads with 0 rows: a site may have
-validation stimuli alone, and a filter may match nothing.
+`datasets` also raises an error for a split without rows. With this patch the split loads with 0
+rows: a site may have only validation stimuli, and a filter may match nothing.
 
-And nobody but `datasets` knows when a load is complete: then one warning says how many notes there
-are on what was loaded.
+Only `datasets` knows when a load is complete. At that point, one warning says how many notes there
+are on the loaded data.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from builders.repository import findings
 from builders.shards.notes import Note
 from builders.urls import SCHEME, pinned_url, split_path
 
-#: Reasons that an error lists.
+#: How many reasons an error lists.
 LISTED = 5
 
 _create_config_id = BuilderConfig.create_config_id
@@ -50,9 +50,9 @@ def _is_of_corpus(config: BuilderConfig) -> bool:
 
 
 def _pin_all(files: DataFilesList) -> list[str]:
-    """Each ``corpus://<corpus>/<path>`` pinned to its content; any other URL as it is."""
-    # `datasets` has just asked for the ETags. Where it has since left out files, it no longer says
-    # whose they were.
+    """Pin each ``corpus://<corpus>/<path>`` to its content; other URLs stay unchanged."""
+    # `datasets` has just asked for the ETags. If it has dropped files since then, the ETags can no
+    # longer be matched to the files, and are asked for again.
     known = files.origin_metadata
     if len(known) != len(files):
         known = [() for _ in files]
@@ -63,7 +63,7 @@ def _pin_all(files: DataFilesList) -> list[str]:
 
 
 def _pin(url: str, now: str = "") -> str:
-    """``corpus://<corpus>/<path>`` pinned to its content; what is pinned stays so."""
+    """Pin ``corpus://<corpus>/<path>`` to its content; a pinned URL stays unchanged."""
     corpus, etag, path = split_path(url)
     if not (etag or now):
         filesystem, inside = url_to_fs(url)
@@ -83,7 +83,7 @@ def _pin_and_create_config_id(self: BuilderConfig, *args: Any, **kwargs: Any) ->
 
 
 def _as_split_or_empty(self: Parquet, split: Any, in_memory: bool = False) -> Dataset:
-    """Replaces `Parquet._as_dataset`, which reads one split, or a part or a sum of splits."""
+    """Replaces `Parquet._as_dataset`, which reads a split, a part of one, or a sum of splits."""
     if _is_of_corpus(self.config):
         reader, splits = ArrowReader("", self.info), self.info.splits.values()
         if not reader.get_file_instructions(self.dataset_name, split, splits):
@@ -92,10 +92,10 @@ def _as_split_or_empty(self: Parquet, split: Any, in_memory: bool = False) -> Da
 
 
 def _empty(builder: Parquet, split: Any) -> Dataset:
-    """The data set of 0 rows that a split without rows loads as.
+    """The data set of 0 rows that is returned for a split without rows.
 
-    Every load of such a split comes here, also from the Arrow tables of an earlier load; only
-    streams do not. ``builder.info.splits`` says how many rows the other splits have.
+    Every load of such a split calls this, also from the Arrow tables of an earlier load; only
+    streams do not. ``builder.info.splits`` has the numbers of rows of the other splits.
     """
     columns: dict[str, list[Any]] = {name: [] for name in builder.info.features}
     return Dataset.from_dict(columns, info=builder.info, split=Split(str(split)))
@@ -106,10 +106,10 @@ def _files(config: BuilderConfig) -> list[str]:
 
 
 def _as_dataset_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:
-    """Replaces `Parquet.as_dataset`, with which each map-style load ends."""
+    """Replaces `Parquet.as_dataset`, the last step of each map-style load."""
     if _is_of_corpus(self.config):
         corpus, notes = findings.of_files(_files(self.config))
-        # A note on the release or a session explains why there is nothing; one on a cell does not.
+        # A note on the release or a whole session can explain missing rows; one on a cell cannot.
         reasons = [note for note in notes if not (note.session and note.subject)]
         if reasons and not any(split.num_examples for split in self.info.splits.values()):
             _refuse_nothing(corpus, self.config, reasons)
@@ -118,7 +118,7 @@ def _as_dataset_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:
 
 
 def _refuse_nothing(corpus: str, config: BuilderConfig, notes: list[Note]) -> None:
-    """Raise for a config that has no rows at all, unless the user's own filter left none."""
+    """Raise for a config without any rows, unless the user's own filter removed them."""
     filters = {each.name: each.filters for each in find_corpus(corpus).BUILDER_CONFIGS}
     if config.filters == filters.get(config.name):
         reasons = "; ".join(map(str, notes[:LISTED]))
@@ -131,14 +131,14 @@ def _refuse_nothing(corpus: str, config: BuilderConfig, notes: list[Note]) -> No
 
 
 def _as_stream_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:
-    """Replaces `Parquet.as_streaming_dataset`: shards that are built later are watched."""
+    """Replaces `Parquet.as_streaming_dataset`; watches for notes on shards built later."""
     if _is_of_corpus(self.config):
         findings.watch(_files(self.config))
     return _as_streaming_dataset(self, *args, **kwargs)
 
 
 def install() -> None:
-    """Teach `datasets` in this process; doing so twice changes nothing."""
+    """Patch `datasets` in this process; calling it again changes nothing."""
     BuilderConfig.create_config_id = _pin_and_create_config_id
     Parquet._as_dataset = _as_split_or_empty
     Parquet.as_dataset = _as_dataset_with_notes

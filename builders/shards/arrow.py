@@ -1,4 +1,4 @@
-"""Columns of records and stimuli as Arrow arrays and tables."""
+"""Builds the columns of records and stimuli as Arrow arrays and tables."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pyarrow as pa
 from datasets import Features
 from numpy.typing import NDArray
 
-#: The columns of nested lists of numbers.
+#: The columns that hold nested lists of numbers.
 ARRAYS = ("response", "spectrogram")
 
-#: Uncompressed size of a row group: with 8 to 16 MB a stream reads little more than it needs.
+#: Uncompressed bytes of a row group: with 8 to 16 MB, a stream reads little that it does not need.
 ROW_GROUP_BYTES = 8 << 20
-#: Size of the chunks that a row group's arrays come in. Arrow makes the levels of a chunk at once:
-#: of small ones in a fraction of the memory, which is soon free for the next.
+#: Bytes of the chunks of a row group's arrays. Arrow computes Parquet levels for a whole chunk at
+#: once: small chunks take a fraction of the memory, and free it for the next chunk.
 PIECE_BYTES = 1 << 20
 
 
 def ragged(values: pa.Array, sizes: NDArray[np.integer[Any]]) -> pa.ListArray:
-    """Cut `values` into lists of the given sizes, in order, without copying them."""
+    """Cut `values` into lists of the given sizes, in order, without a copy."""
     offsets = np.zeros(len(sizes) + 1, np.int32)
     np.cumsum(sizes, out=offsets[1:])
     if offsets[-1] != len(values):
@@ -36,9 +36,9 @@ def matrices(arrays: list[NDArray[np.float32]]) -> pa.ListArray:
 
 
 def stored(features: Features) -> pa.Schema:
-    """The columns of a shard: of the features' types, but that no value in `ARRAYS` may be null.
+    """The schema of a shard: the features' types, with values in `ARRAYS` declared not null.
 
-    What Parquet knows to be no null, it reads in four fifths of the time.
+    Parquet reads columns without nulls in four fifths of the time.
     """
     schema = features.arrow_schema
     for column in set(ARRAYS).intersection(schema.names):
@@ -49,7 +49,7 @@ def stored(features: Features) -> pa.Schema:
 
 
 def table(columns: dict[str, Any], features: Features) -> pa.Table:
-    """A table of exactly these features, in their order and types, which its metadata declares."""
+    """A table with exactly the given features, in their order and types; has their metadata."""
     schema = stored(features)
     arrays = [
         column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column, field.type)
@@ -57,7 +57,7 @@ def table(columns: dict[str, Any], features: Features) -> pa.Table:
     ]
     plain = pa.table(dict(zip(schema.names, arrays, strict=True)))
     for column in set(ARRAYS).intersection(schema.names):
-        # Arrow would write anything for it.
+        # Arrow would write an arbitrary value for a null.
         if any(lists.values.values.null_count for lists in plain[column].chunks):
             raise ValueError(f"a value of {column} is null")
     return plain.cast(schema.remove_metadata()).replace_schema_metadata(schema.metadata)

@@ -1,8 +1,8 @@
-"""Tables to Parquet, and the cache of the shards built so far.
+"""Builds shards, and caches those that have been built.
 
-A shard's file name in the cache carries its ETag and its checksum, and only a shard that was
-written whole gets such a name: it is written under a temporary name and renamed, under a lock that
-processes share. A shard that no longer has its checksum is built again.
+The file name of a cached shard contains its ETag and its checksum. Only a complete shard gets such
+a name: it is written under a temporary name and then renamed, under a lock that processes share. A
+shard that no longer matches its checksum is built again.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ from builders.threads import Threads, renewed_in_children
 
 #: Digits of the checksum in a shard's name.
 SHA256_DIGITS = 32
-#: Digits of an ETag, and of how those of one version of the code begin.
+#: Digits of an ETag, and of its prefix, which all ETags of one version of the code share.
 ETAG_DIGITS, MARK_DIGITS = 32, 8
 #: How long shards of another version of the code are kept, in seconds: 30 days.
 KEPT = 30 * 24 * 3600
-#: After how many bytes of tables the memory they took is given back. It is not after each build,
-#: since it takes a load of one site some 15 % longer to ask for the same memory again.
+#: Freed memory is returned to the system once this many bytes of tables were built. Not after each
+#: build: asking for the same memory again makes a load of one site some 15 % slower.
 GIVEN_BACK = 128 << 20
 
 
 def _give_memory_back() -> None:
-    """What threads have freed, and Arrow and glibc keep for the next to ask for memory."""
+    """Return to the system the freed memory that Arrow and glibc keep for later requests."""
     pa.default_memory_pool().release_unused()
-    with suppress(AttributeError, OSError, TypeError):  # another C library
+    with suppress(AttributeError, OSError, TypeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
 
 
-#: Of the shards that this process has found to have their checksum: inode, size and time.
+#: Shards whose checksum this process has verified: inode, size and modification time of each.
 _CHECKED: dict[Path, tuple[int, int, int]] = {}
-# `datasets` opens shards in 16 threads at once. Sixteen recordings in memory would be no help to
-# anyone, and even one after the other they leave sixteen fragmented heaps behind. Of two, one is
-# read while the other is written.
+# `datasets` opens shards in 16 threads at once. Sixteen recordings would take too much memory, and
+# even one after the other, sixteen threads would leave sixteen fragmented heaps. With two threads,
+# one recording is read while the other is written.
 _BUILDING = Threads(2)
-# Two shards are written at once, and each row group is made by the thread that writes it: it takes
-# the memory that the last one has just left.
+# Two shards are written at once. The thread that writes a row group also makes it, and so reuses
+# the memory that its previous row group has freed.
 _WRITING = Threads(2)
-_BESIDE = Threads(2)  # one for each of those that build
+_BESIDE = Threads(2)  # one for each building thread
 
 
 def _renew_bars() -> None:
-    """Renew the locks of progress bars: a thread that drew one while forking has kept its lock."""
+    """Renew the locks of progress bars: at the fork, another thread may have held one."""
     for each in tqdm.mro():
         if "_lock" in vars(each):
             each.set_lock(threading.RLock())
@@ -83,53 +83,53 @@ class ShardCache:
         self.corpus = corpus
         self.root = home() / "shards" / corpus
         self._code = code
-        # How all its ETags begin.
+        # The prefix of all ETags of this code.
         self._mark = hashlib.sha256(code.encode()).hexdigest()[:MARK_DIGITS]
-        self._built_bytes = 0  # since memory has been given back
+        self._built_bytes = 0  # since memory was last given back
 
     def etag(self, job: Job) -> str:
-        """Changes when, and only when, the content of the job's shards may. Opens no archive."""
+        """The ETag of a job: changes exactly when its shards' content may. Opens no archive."""
         return self._etag(job, [archive.keys() for archive in job.archives()])
 
     def is_pinned(self, job: Job, etag: str) -> bool:
-        """Whether the content is the one that had this ETag when it was listed.
+        """Whether the content is still the one that was listed with this ETag.
 
-        A session that is found in archives of other names becomes known to be there while its
-        first shard is built: it then has more archives than when it was listed.
+        Archives that are not named after the session are found only while its first shard is built.
+        The job then has more archives than when it was listed; this alone is no change of content.
         """
         keys = [archive.keys() for archive in job.archives()]
         return any(etag == self._etag(job, keys[:n]) for n in range(len(keys), -1, -1))
 
     def find(self, path: str, etag: str) -> Path | None:
-        """The shard's file, if it has been built; whether it is sound, only `shard` asks."""
+        """The shard's file, or None if it is not built; only `shard` verifies the checksum."""
         place = self.root / path
         return next(place.parent.glob(f"{place.stem}.{etag}.*.parquet"), None)
 
     def has_any(self, path: str) -> bool:
-        """Whether there is a file of a shard, of whatever version."""
+        """Whether there is a file of a shard, of any version."""
         place = self.root / path
         return next(place.parent.glob(f"{place.stem}.*.parquet"), None) is not None
 
     def notes(self, path: str, etag: str) -> list[Note] | None:
-        """What is noted of a shard; None as long as nobody knows, since it has not been built."""
+        """The notes on a shard; None if it is not built, or its notes are damaged."""
         if self.find(path, etag) is None:
             return None
         try:
             return from_json(_notes_file(self.root / path, etag).read_bytes())
         except FileNotFoundError:
             return []
-        except (ValueError, TypeError):  # spoilt by a failing disk
+        except (ValueError, TypeError):  # damaged by a failing disk
             return None
 
     def shard(self, job: Job, path: str) -> Path:
-        """The shard's file; built first, with all others of its job, where it is missing or spoilt.
+        """The shard's file. If it is missing or damaged, it is built, with its job's other shards.
 
-        An error in another shard of the job does not keep this one from being built.
+        An error in another shard of the job does not stop this one from being built.
 
         Raises
         ------
         CorpusError
-            If it cannot be built. Nothing is left behind.
+            If it cannot be built. No partial file is left.
         """
         file = self.find(path, self.etag(job))
         if file and _is_sound(file):
@@ -171,7 +171,7 @@ class ShardCache:
             partial.parent.mkdir(parents=True, exist_ok=True)
             partial.unlink(missing_ok=True)
         try:
-            # While the first of the archives is inflated.
+            # In another thread, while the first archive is inflated.
             fingerprints = _BESIDE.submit(lambda: [each.fingerprints() for each in archives])
             notes = Notes()
             written, errors = self._write(job, partials, notes)
@@ -198,10 +198,11 @@ class ShardCache:
         return finals[path]
 
     def _is_done_with(self, file: Path) -> bool:
-        """Whether a file is of another version of the archive, or a ruin.
+        """Whether a file can be removed: this code wrote it, or it is older than `KEPT`.
 
-        What other code has written is left to it: it may be another installation of the package,
-        and the two would remove each other's shards in turn. In `KEPT` it is done with, too.
+        Files of this code are of another version of the archive, damaged or unfinished. Newer files
+        of other code are kept: two installations of the package would otherwise remove each other's
+        shards in turn.
         """
         _, _, rest = file.name.partition(".")
         try:
@@ -212,7 +213,7 @@ class ShardCache:
     def _write(
         self, job: Job, files: dict[str, Path], notes: Notes
     ) -> tuple[dict[str, str], dict[str, CorpusError]]:
-        """Write the shards; the checksum of each, or why it cannot be made."""
+        """Write the shards; returns each one's checksum, or the error that prevented it."""
 
         def write(tables: Iterable[pa.Table], path: str, file: Path) -> str:
             with Writer(file, job.features) as writer:
@@ -220,7 +221,7 @@ class ShardCache:
                     _check_subset(table, path)
                     writer.append(table)
                     self._built_bytes += table.nbytes
-                    del table  # before the next is made
+                    del table  # free it before the next one is made
                     progress.update()
             return digest(file, "sha256")[:SHA256_DIGITS]
 
@@ -247,7 +248,7 @@ class ShardCache:
 
 
 def _check_subset(table: pa.Table, path: str) -> None:
-    """Raise for rows that belong into the shard of another subset; no split may have them."""
+    """Raise if rows belong to another subset than the shard: no split may mix subsets."""
     subset = Path(path).name.partition(".")[0].partition("-")[0]
     if subset in SUBSETS and "subset" in table.column_names:
         others = set(table["subset"].unique().to_pylist()) - {subset}
@@ -260,21 +261,21 @@ def _notes_file(place: Path, etag: str) -> Path:
 
 
 def etag_of(file: Path) -> str:
-    """The ETag that a shard in the cache was built for."""
+    """The ETag in the file name of a cached shard."""
     return _name_parts(file)[0]
 
 
 def _name_parts(file: Path) -> tuple[str, str]:
-    """ETag and checksum in the name of a shard in the cache."""
+    """ETag and checksum in the file name of a cached shard."""
     etag, sha256, _ = file.name.split(".")[-3:]
     return etag, sha256
 
 
 def _is_sound(file: Path) -> bool:
-    """Whether a shard has the checksum in its name; read once, as long as it is not touched.
+    """Whether a shard matches the checksum in its name; read again only if the file has changed.
 
-    A disk that fills up, fails or loses power, and whoever opens the file with another program,
-    may change it after it has been written.
+    A full or failing disk, a loss of power, or another program can change the file after it was
+    written.
     """
     try:
         stat = file.stat()
@@ -283,6 +284,6 @@ def _is_sound(file: Path) -> bool:
             if digest(file, "sha256")[:SHA256_DIGITS] != _name_parts(file)[1]:
                 return False
             _CHECKED[file] = seen
-    except OSError:  # gone this very moment, or no longer to be read
+    except OSError:  # deleted just now, or no longer readable
         return False
     return True

@@ -1,4 +1,4 @@
-"""Read a corpus' cell list: a CSV with one row per cell, typed column by column."""
+"""Reads a corpus' cell list: a CSV with one row per cell and a type for each column."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from builders.schema import CELL_ID
 from builders.shards.notes import Note
 from builders.shards.tables import content_of, header_of, read_plain, read_tolerant
 
-#: The columns that say which shard a cell's records are in.
+#: The columns that determine which shard a cell's records are in.
 WHERE = ("cell_id", "session", "site", "area")
-#: What reading one can end in.
+#: Errors that reading a cell list can raise.
 BAD_TABLE = (OSError, ValueError, MemoryError, csv.Error, pa.ArrowException)
-#: How many invalid values an error names.
+#: How many invalid cells an error names.
 NAMED = 3
 
 
 @dataclass(frozen=True)
 class ListFile:
-    """A cell list's file, and what an error about it says.
+    """The file of a cell list, with what errors about it need.
 
     Attributes
     ----------
     path : Path
         The file.
     md5 : str
-        The checksum of the published file; empty if it is not known.
+        The md5 of the published file; empty if unknown.
     source : str
         The address of the release.
     """
@@ -49,7 +49,7 @@ class ListFile:
     def error(
         self, why: object, what: str = "cannot read the cell list", cell: str = ""
     ) -> RecordingError:
-        """The error for a list that is not as it should be, perhaps for the sake of one cell."""
+        """The error for an invalid cell list; `cell` names the cell if it concerns only one."""
         is_published = bool(self.md5) and self._md5() == self.md5
         where = f"{self.path} ({self.source})" if is_published else self.path
         return RecordingError(what, where=where, why=why, unit=cell, is_published=is_published)
@@ -62,7 +62,7 @@ class ListFile:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Whatever reading the file ends in becomes an `error`."""
+        """Turn errors of reading the file into an `error`."""
         try:
             yield
         except BAD_TABLE as error:
@@ -71,18 +71,18 @@ class ListFile:
 
 @dataclass(frozen=True)
 class CellList:
-    """A table with one row per cell, and what is wrong with it.
+    """A table with one row per cell, and the problems found in it.
 
     Attributes
     ----------
     table : pyarrow.Table
-        Null where a value is missing or invalid. Of two rows of one cell, it has the first.
+        Null if a value is missing or invalid. If a cell has two rows, the first one.
     notes : list of Note
-        What is missing or was left out.
+        Notes on what is missing or was left out.
     invalid : dict of str to str
-        Cell id -> what is wrong with one of its values. Whoever uses the cell must raise.
+        Cell id -> what is wrong with one of its values. Code that uses the cell must raise.
     file : ListFile
-        Where the table is from.
+        The file that the table was read from.
     """
 
     table: pa.Table
@@ -91,19 +91,19 @@ class CellList:
     file: ListFile
 
     def checked(self, session: str | None = None, excluded: Collection[str] = ()) -> pa.Table:
-        """The table, if no cell is invalid: of a session, or, by default, of all.
+        """The whole table; raises if a cell of `session` (default: any cell) is invalid.
 
         Parameters
         ----------
         session : str, optional
-            The session whose cells are used.
+            The session whose cells will be used.
         excluded : collection of str
-            Cells that do not matter.
+            Cells that may be invalid.
 
         Raises
         ------
         RecordingError
-            If one is; it names the first few.
+            If a cell is invalid; names the first `NAMED` ones.
         """
         invalid = {
             cell: f"{cell}: {why}"
@@ -117,7 +117,7 @@ class CellList:
         return self.table
 
     def all_notes(self) -> list[Note]:
-        """The notes, and one on each invalid cell."""
+        """`notes`, and one note on each invalid cell."""
         wrong = [Note(cell.partition("-")[0], cell, why) for cell, why in self.invalid.items()]
         return [*self.notes, *wrong]
 
@@ -132,15 +132,15 @@ def read_cells(
     md5: str = "",
     source: str = "",
 ) -> CellList:
-    """A cell list with its published columns under their names, and where each cell's records are.
+    """Read a cell list: its published columns, and the columns `WHERE` of each cell.
 
     Parameters
     ----------
     path, published, cell_id, columns, md5, source
         As for `read_table`; ``area`` must be published.
     site : str
-        The column that holds the site's id. It must be there. A cell without a site is invalid, and
-        has no row.
+        The column that holds the site's id. It must exist. A cell without a site is invalid and
+        gets no row.
 
     Returns
     -------
@@ -169,9 +169,9 @@ def read_cells(
 
 
 def with_ids(cells: pa.Table) -> pa.Table:
-    """Cells that have at least `WHERE`, with all columns of `builders.schema.CELL_ID`, these first.
+    """Cells with all columns of `builders.schema.CELL_ID` first; they need the columns `WHERE`.
 
-    It takes 2 us a cell, which a listing of all sessions can do without.
+    It takes 2 us per cell. A listing of all sessions does not need it.
     """
     columns = dict(zip(cells.column_names, cells, strict=True))
     columns |= id_columns(cells["cell_id"].to_pylist())
@@ -179,7 +179,7 @@ def with_ids(cells: pa.Table) -> pa.Table:
 
 
 def id_columns(ids: list[str]) -> dict[str, pa.Array]:
-    """The columns of `builders.schema.CELL_ID` that follow from cell ids: all but site and area."""
+    """The columns of `builders.schema.CELL_ID` that cell ids determine: all but site and area."""
     parts = [{"cell_id": cell, **parse_cell_id(cell)} for cell in ids]
     types = Features(CELL_ID).arrow_schema
     return {
@@ -198,22 +198,22 @@ def read_table(
     md5: str = "",
     source: str = "",
 ) -> CellList:
-    """A CSV with one row per cell and a header, read as pandas would read it.
+    """Read a CSV with a header and one row per cell, with the values that pandas would give.
 
     Parameters
     ----------
     path : Path
-        Missing values are spelled in any of the ways that pandas knows; spaces around values and
-        names do not count; quoted values may span lines.
+        The CSV. Missing values may have any spelling that pandas knows. Spaces around values and
+        names are ignored. Quoted values may span lines.
     published : dict of str to feature
-        Its columns. One that is missing is null in all rows, which is noted. A `List` column holds
+        Its columns. A missing column is null in all rows, and a note says so. A `List` column holds
         printed numpy arrays, as ``"[ 1.0e-03 -2.0e-03\\n ...]"``; nothing is evaluated.
     cell_id : str
-        The column that holds the cell's id. It must be there.
+        The column that holds the cell's id. It must exist.
     columns : collection of str, optional
-        The published columns that are wanted: others are not looked at.
+        The published columns to read; all by default.
     md5 : str, optional
-        The checksum of the published file, if it is known.
+        The md5 of the published file, if known.
     source : str, optional
         The address of the release.
 
@@ -225,17 +225,17 @@ def read_table(
     Raises
     ------
     CorpusError
-        If it cannot be read at all, a wanted column stands in it twice with different values, or a
-        session cannot be a folder.
+        If the file cannot be read, has a wanted column twice with different values, or a session's
+        name cannot be a folder's name.
     """
     return _read(ListFile(path, md5, source), published, columns, (cell_id,))
 
 
 def read_texts(path: Path, cell_id: str) -> CellList:
-    """All columns of a table as texts, in the rows that `read_table` finds in it.
+    """Read all columns of a table as texts, with the same rows as `read_table`.
 
-    A column without a name is left out, and so is one that stands in it twice with different
-    values, which is noted.
+    A column without a name is left out. A column that is there twice with different values is left
+    out, too, and noted.
     """
     file = ListFile(path)
     with file.reading():
@@ -253,7 +253,7 @@ def _read(
     columns: Collection[str] | None,
     needed: tuple[str, ...],
 ) -> CellList:
-    """As `read_table`; the first of the needed columns is that of the cell id."""
+    """As `read_table`; the first of the `needed` columns holds the cell id."""
     wanted = {name: each for name, each in published.items() if name in (columns or published)}
     types = {field.name: field.type for field in Features(wanted).arrow_schema}
     notes: list[str] = []
@@ -271,7 +271,7 @@ def _read(
 
 
 def _check_folders(file: ListFile, names: pa.ChunkedArray, odd: str) -> None:
-    """Sessions, sites and areas are folders of the repository; see `builders.shards.job.Job`."""
+    """Raise if a name cannot be a folder of the repository; see `builders.shards.job.Job`."""
     found = names.filter(pc.fill_null(pc.match_substring_regex(names, odd), False))
     if len(found):
         raise file.error("", f"a name in the cell list cannot be a folder: {found[0].as_py()!r}")

@@ -1,7 +1,7 @@
 """What the user has decided to leave out of a corpus, and why.
 
-One archive that cannot be read must not hold back all others. The decision is the user's, it is
-kept in ``$BUILDERS_HOME/excluded/<corpus>.json``, and every load says that it is in force.
+One unreadable archive must not block all others. The user's decision is stored in
+``$BUILDERS_HOME/excluded/<corpus>.json``, and every load that it affects says so.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from builders.files import home, replace_file
 
 
 def read_excluded(corpus: str) -> dict[str, str]:
-    """What is left out of a corpus: a session, a cell id or a ``stim_id``, and the reason.
+    """What is left out of a corpus: session, cell id or ``stim_id`` -> reason.
 
     Raises
     ------
     CorpusError
-        If the file that says so cannot be read.
+        If the file cannot be read.
     """
     path = _file(corpus)
     try:
@@ -41,12 +41,12 @@ def read_excluded(corpus: str) -> dict[str, str]:
 
 
 def write_excluded(corpus: str, excluded: dict[str, str]) -> None:
-    """Keep what is to be left out of a corpus."""
+    """Store what to leave out of a corpus."""
     replace_file(_file(corpus), json.dumps(excluded, indent=1, sort_keys=True).encode())
 
 
 def check_unit(unit: str, sessions: Iterable[str]) -> None:
-    """Raise for a name that cannot be left out: it must name a session, or a stimulus."""
+    """Raise unless a name can be left out: it must begin with a known session or be a stimulus."""
     session = unit.partition("/")[0].partition("-")[0]
     known = sorted({each for each in sessions if each})
     if session not in known and not unit.startswith(STIM):
@@ -54,7 +54,7 @@ def check_unit(unit: str, sessions: Iterable[str]) -> None:
 
 
 def of_session(excluded: dict[str, str], session: str) -> dict[str, str]:
-    """What is left out of a session: itself, some of its cells, some of its stimuli."""
+    """What is left out of a session: the session itself, or its cells and stimuli."""
     return {
         unit: why
         for unit, why in excluded.items()

@@ -1,4 +1,4 @@
-"""A job: one pass over raw files that writes a set of shards."""
+"""Defines a job: one pass over raw files that writes a set of shards."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Job:
     Attributes
     ----------
     name : str
-        For messages and for the lock: unique in the corpus, and fit for a file name.
+        Used in messages and for the lock: unique in the corpus, and valid as a file name.
     paths : tuple of str
         The shards, relative to the repository.
     features : Features
-        Of all of them.
+        The features of all shards.
     archives : callable
-        The archives that decide what is written. Opens none of them.
+        Returns the archives that determine what is written. Opens none of them.
     cache_key : callable
-        Whatever else decides what is written, as a text.
+        Returns a text of everything else that determines what is written.
     tables : callable
-        Reads what all shards need, and gives the rows of each, in their order, as tables that are
-        made when they are asked for. Two shards are asked at once, by two threads. It takes the
-        `Notes` to which it adds what is to be noted of a shard.
+        Reads what all shards need. Returns, for each path, the shard's rows in order, as tables
+        that are made when iterated; two threads iterate two shards at once. Takes the `Notes` to
+        which it adds notes on the shards.
     session : str
         The session that `builders exclude` must name to leave the job's archives out.
     """

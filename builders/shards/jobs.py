@@ -1,4 +1,4 @@
-"""The jobs that corpora have in common."""
+"""Jobs that several corpora share."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from builders.shards.records import record_tables
 from builders.shards.spectrograms import Spectrograms
 from builders.shards.spikes import Spikes
 
-#: The area folder of cells whose area is not stated.
+#: The area folder for cells without a stated area.
 UNLABELED = "unlabeled"
 
 
 def cells_job(
     corpus: str, read: Callable[[], CellList], features: Features, cache_key: Callable[[], str]
 ) -> Job:
-    """``cells.parquet``: the cell list, for which `cache_key` stands; needs no archive."""
+    """The job of ``cells.parquet``, the cell list; `cache_key` identifies it; reads no archive."""
     excluded = read_excluded(corpus)
 
     def tables(notes: Notes) -> dict[str, list[pa.Table]]:
@@ -50,7 +50,7 @@ def cells_job(
 
 
 def places(cells: pa.Table) -> dict[str, dict[tuple[str, str], None]]:
-    """The folders, area and site, that each session's records are in."""
+    """Session -> the (area, site) folders that hold its records."""
     found: dict[str, dict[tuple[str, str], None]] = {}
     columns = (cells[name].to_pylist() for name in ("session", "area", "site"))
     for session, area, site in zip(*columns, strict=True):
@@ -65,16 +65,16 @@ class SessionJobs:
     Attributes
     ----------
     release : Release
-        Where the archives are.
+        The release that holds the archives.
     directory : str
         The release's directory of archives.
     session : str
         The session.
     places : mapping
-        `places` of the cell list.
+        The result of `places` for the cell list.
     listed : CellList
-        The cell list: `builders.shards.cells.WHERE`, and the columns of records that say more of
-        a cell.
+        The cell list: `builders.shards.cells.WHERE`, and the other columns that describe a cell
+        in records.
     """
 
     release: Release
@@ -91,11 +91,11 @@ class SessionJobs:
 
     @cached_property
     def excluded(self) -> dict[str, str]:
-        """What the user leaves out of the session."""
+        """What the user has excluded from the session."""
         return of_session(read_excluded(self.release.corpus), self.session)
 
     def records(self, features: Features) -> Job:
-        """``data/<area>/<site>/<subset>.parquet``, from the signal ``resp``."""
+        """The job of ``data/<area>/<site>/<subset>.parquet``, from the signal ``resp``."""
         shards = {
             f"data/{area}/{site}/{subset}.parquet": (area, site, subset)
             for area, site in self.places[self.session]
@@ -146,7 +146,7 @@ class SessionJobs:
         return Job(name, paths, features, self._archives, cache(cache_key), tables, self.session)
 
     def stimuli(self, features: Features, bands: int, parts: Mapping[str, int]) -> Job:
-        """``stimuli/<session>/<subset>-<part>-of-<parts>.parquet``, from the signal ``stim``."""
+        """Makes ``stimuli/<session>/<subset>-<part>-of-<parts>.parquet``, from signal ``stim``."""
         shards = {
             f"stimuli/{self.session}/{subset}-{part:05d}-of-{of:05d}.parquet": (subset, part)
             for subset, of in parts.items()
@@ -195,7 +195,7 @@ class SessionJobs:
         notes.add(path, Note(self.session, subject, text))
 
     def _without_rows(self, shards: Iterable[str], notes: Notes) -> dict[str, Iterable[pa.Table]]:
-        """The shards of a session that is left out, or that no archive holds."""
+        """Empty shards, with a note why: the session is excluded, or no archive holds it."""
         if why := self.excluded.get(self.session):
             text = left_out(why)
         else:
@@ -211,7 +211,7 @@ class SessionJobs:
         return candidates(archives, self.session, self.places).first
 
     def _signals(self, name: str) -> list[Signal]:
-        """A signal of the session, of each archive that holds cells of it."""
+        """A signal of the session, from each archive that holds cells of it."""
         if self.session in self.excluded:
             return []
 
@@ -220,17 +220,17 @@ class SessionJobs:
 
 
 def left_out(why: str) -> str:
-    """What is noted of a part of the corpus that the user leaves out."""
+    """The note on a part of the corpus that the user has excluded."""
     return f"left out by `builders exclude`: {why}"
 
 
 def in_signals(cell: str, responses: Sequence[Signal]) -> list[tuple[int, str]]:
-    """Which of the recordings hold a cell, and under which name."""
+    """The recordings that hold a cell: number of each, and the cell's name in it."""
     return [(number, cell) for number, each in enumerate(responses) if cell in each.cells]
 
 
 def cell_notes(listed: Collection[str], responses: Sequence[Signal]) -> list[tuple[str, str]]:
-    """Cells that are in the cell list or in the recordings alone, and what is to be noted."""
+    """Cells on which the cell list and the recordings disagree, each with a note."""
     named = {cell for each in responses for cell in each.channels}
     held = {cell for each in responses for cell in each.cells}
     sessions = {cell.partition("-")[0] for cell in listed}

@@ -1,7 +1,7 @@
-"""Notes: what of a release was left out, shortened, matched by number, or is missing.
+"""Notes: things in a release that were left out, shortened, matched by number, or are missing.
 
-A release is read on where the values that are returned are right, and a note says what is not
-there. An error is for values that would be wrong.
+If the returned values are right, reading goes on, and a note says what is missing. If values would
+be wrong, an error is raised instead.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Note:
     Attributes
     ----------
     session : str
-        The session that it is about; empty where it is about the release as a whole.
+        The session that the note is about; empty for the release as a whole.
     subject : str
-        What it is about: a stimulus, a cell, a file.
+        What the note is about: a stimulus, a cell or a file.
     text : str
-        What is the matter with it, in a short sentence.
+        What is wrong with the subject, in a short sentence.
     """
 
     session: str
@@ -37,25 +37,25 @@ class Note:
 
 
 class Notes:
-    """The notes of some shards, gathered while they are made; by several threads at once."""
+    """Collects notes on shards while they are made; several threads may add at once."""
 
     def __init__(self) -> None:
         self._of_shard: dict[str, dict[Note, None]] = {}
 
     def add(self, path: str, note: Note) -> None:
-        """Add a note to a shard; the same one twice is one."""
+        """Add a note to a shard; duplicates count once."""
         self._of_shard.setdefault(path, {})[note] = None
 
     def of(self, path: str) -> list[Note]:
-        """The notes of a shard, in order."""
+        """The notes on a shard, sorted."""
         return sorted(self._of_shard.get(path, ()))
 
 
 def to_json(notes: Iterable[Note]) -> bytes:
-    """Equal notes give equal bytes."""
+    """Serialize notes; equal notes give equal bytes."""
     return json.dumps([asdict(note) for note in notes], indent=1).encode()
 
 
 def from_json(content: bytes) -> list[Note]:
-    """The notes of these bytes."""
+    """Parse the result of `to_json`."""
     return [Note(**each) for each in json.loads(content)]

@@ -1,4 +1,4 @@
-"""From a session's spikes to the rows of `records`."""
+"""Makes the rows of `records` from a session's spikes."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ def record_tables(
     Parameters
     ----------
     spikes : Spikes
-        Of these cells, and perhaps of others.
+        The spikes of these cells, and possibly of others.
     cells : pyarrow.Table
-        The cells, in the order in which their records are wanted; the columns of `features` that
-        describe a cell.
+        The cells, in the order of their records; has the columns of `features` that describe a
+        cell.
     stimuli : list of str
-        Epoch names, in the order in which their records are wanted.
+        Epoch names, in the order of their records.
     stim_columns : callable
-        From an epoch name to the columns that describe a stimulus.
+        Maps an epoch name to the columns that describe a stimulus.
     features : Features
-        Of the records.
+        The features of the records.
     note : callable
-        Takes a stimulus and what is to be noted of it.
+        Takes a stimulus and the text of a note on it.
 
     Yields
     ------
     pyarrow.Table
-        One row group: all cells of the first stimulus, then of the second, and so on. Where the
-        recording's bins are finer than `BIN_SECONDS`, those of a trial are summed from its first
-        one on, and the trial's length is rounded to whole bins. T may differ by one between the
-        trials of a record, where an onset lies half-way between two bins.
+        One row group: all cells of the first stimulus, then of the second, and so on. If the
+        recording's bins are finer than `BIN_SECONDS`, they are summed from the trial's first bin
+        on, and the trial's length is rounded to whole bins. T may differ by one between the trials
+        of a record, if an onset lies half-way between two bins.
 
     Raises
     ------
     CorpusError
-        If the spikes of one of these cells, or the trials of one of these stimuli, cannot be told.
+        If a cell's spikes or a stimulus' trials are unknown.
     """
     names = cells["cell_id"].to_pylist()
     for cell in names:
@@ -112,7 +112,7 @@ def record_tables(
 
 
 def cut(row_bytes: Ints, size: int, rows: slice = slice(None)) -> Iterator[slice]:
-    """Cut rows, or some of them, into slices of about `size` bytes."""
+    """Cut all rows, or the slice `rows` of them, into slices of about `size` bytes."""
     of_rows = row_bytes[rows]
     group = (np.cumsum(of_rows) - of_rows) // size
     edges = np.flatnonzero(np.diff(group, prepend=-1, append=-1)) + (rows.start or 0)
@@ -121,7 +121,7 @@ def cut(row_bytes: Ints, size: int, rows: slice = slice(None)) -> Iterator[slice
 
 
 def of_stimuli(columns: list[dict[str, str]], rows: Ints) -> dict[str, pa.Array]:
-    """Columns that describe stimuli, for rows that name their stimuli by number."""
+    """The columns that describe stimuli; `rows` has each row's index into `columns`."""
     return {
         key: pa.array([each[key] for each in columns]).take(pa.array(rows)) for key in columns[0]
     }

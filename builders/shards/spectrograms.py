@@ -1,4 +1,4 @@
-"""From a session's spectrograms to the rows of `stimuli`."""
+"""Makes the rows of `stimuli` from a session's spectrograms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from builders.shards.spikes import AddNote, trial_notes
 
 
 class Spectrograms:
-    """The spectrograms of a session, out of one or more recordings.
+    """The spectrograms of a session, from one or more recordings.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Spectrograms:
         self.names = sorted(set().union(*self._held))
 
     def missing(self) -> list[str]:
-        """The stimuli that were presented and have no spectrogram, sorted."""
+        """The stimuli that were presented but have no spectrogram, sorted."""
         shown = {stim for each in self._signals if each.table for stim in each.stimuli()}
         return sorted(shown.difference(self.names))
 
@@ -49,21 +49,21 @@ class Spectrograms:
         features: Features,
         note: AddNote,
     ) -> Iterator[pa.Table]:
-        """The rows of some of `names`, one table each.
+        """The rows of some stimuli, one table per stimulus.
 
         Parameters
         ----------
         stimuli : list of str
-            In the order in which their rows are wanted.
+            Some of `names`, in the order of their rows.
         stim_columns, features, note
             As for `record_tables`.
         bands : int
-            Number of frequency bands that every spectrogram has.
+            Number of frequency bands that every spectrogram must have.
 
         Raises
         ------
         CorpusError
-            If a spectrogram has another number of bands, or two recordings hold two that differ.
+            If a spectrogram has another number of bands, or differs between two recordings.
         """
         for stim in stimuli:
             holding = [
@@ -113,9 +113,9 @@ class Spectrograms:
 
 
 def _length_notes(trials: Trials, spectrogram: NDArray[np.float32]) -> Iterator[str]:
-    """Whether a spectrogram is as long as its trials, but for one bin; see `trial_notes`.
+    """A note if a spectrogram's and its trials' lengths differ by more than one bin.
 
-    Both stay as they are stored.
+    Neither is changed. For why one bin is allowed, see `trial_notes`.
     """
     n_bins = spectrogram.shape[1]
     if (abs(trials.n_bins - n_bins) > 1).any():

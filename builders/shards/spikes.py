@@ -14,34 +14,34 @@ from builders.nems.archive import recording_error
 from builders.nems.binning import Ints, Train, Trials
 from builders.nems.signal import Signal
 
-#: Takes a subject, mostly a stimulus, and what is to be noted of it.
+#: Adds a note: takes its subject, mostly a stimulus, and its text.
 AddNote = Callable[[str, str], object]
 
 
 class Spikes:
-    """The spikes of a session's cells and the trials of its stimuli, out of one or more recordings.
+    """The spikes of a session's cells and the trials of its stimuli, from one or more recordings.
 
     Parameters
     ----------
     responses : sequence of Signal
-        The recordings. Their data are let go.
+        The recordings. Their data are freed after reading.
     channels : mapping of str to list of (int, str)
-        For each cell that is wanted: which of the recordings hold it, and its name there. Where
-        there are several, they must hold the same.
+        For each wanted cell: the recordings that hold it, by number, and its name in each. If there
+        are several, they must agree.
 
     Attributes
     ----------
     bins : (n,) int32 or int64
-        The spike bins of all cells in one ascending array, so that the spikes of any set of (cell,
-        trial) pairs are counted by one call. They are int64 where the last is too large for int32.
+        All cells' spike bins in one ascending array: one call then counts the spikes of any set of
+        (cell, trial) pairs. int64 only if the last bin is too large for int32.
     offsets : dict of str to int
-        What was added to the bins of each cell.
+        The number that was added to all bins of each cell.
     recording : dict of str to int
-        Which of the recordings holds each cell.
+        For each cell, the number of the recording that its spikes are from.
     trials : list of dict of str to (Trials or CorpusError)
-        For each recording, the trials of each stimulus, or why they cannot be told.
+        For each recording, the trials of each stimulus, or an error if they are unknown.
     errors : dict of str to CorpusError
-        Why a cell's spikes cannot be told.
+        For each cell whose spikes cannot be read, the reason.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Spikes:
                 if of == number
             }
             stops = [each.stop for each in _told(self.trials[number]).values()]
-            n_bins = max(stops, default=0) + self.width  # the last count of a trial may reach on
+            n_bins = max(stops, default=0) + self.width  # a trial's last count may go past its end
             found = response.bins(list(names.values()), n_bins)
             for cell, train in zip(names, found, strict=True):
                 if isinstance(train, RecordingError):
@@ -88,12 +88,12 @@ class Spikes:
         return sorted({stim for trials in self.trials for stim in trials})
 
     def presentations(self, stim: str, cells: list[str]) -> dict[int, Trials]:
-        """The trials of a stimulus in each of the recordings that hold some of these cells.
+        """The trials of a stimulus in each recording that holds some of the cells, by its number.
 
         Raises
         ------
         CorpusError
-            If they cannot be told.
+            If the trials of a recording are unknown.
         """
         found = {}
         for number in sorted({self.recording[cell] for cell in cells}):
@@ -108,7 +108,7 @@ class Spikes:
 def _concatenated(
     trains: Mapping[str, Train], offsets: Mapping[str, int], dtype: type[np.int32 | np.int64]
 ) -> Train | Ints:
-    """The bins of all cells in one array, to each cell's of which its offset is added."""
+    """All cells' bins in one array, each cell's bins shifted by its offset."""
     bins: NDArray[Any] = np.empty(sum(map(len, trains.values())), dtype)
     start = 0
     for cell, train in trains.items():
@@ -123,7 +123,7 @@ def _told(trials: Mapping[str, Trials | CorpusError]) -> dict[str, Trials]:
 
 
 def _bins_of(trials: Mapping[str, Trials | CorpusError]) -> dict[str, object]:
-    """What must agree between two recordings of a cell."""
+    """First bins and lengths of all trials: must agree between two recordings of a cell."""
     return {
         stim: (each.first.tolist(), each.n_bins.tolist()) if isinstance(each, Trials) else None
         for stim, each in trials.items()
@@ -141,9 +141,9 @@ def _all_trials(response: Signal) -> dict[str, Trials | CorpusError]:
 
 
 def trial_notes(trials: Trials, width: int = 1) -> Iterator[str]:
-    """What is to be noted of a stimulus' trials, of whose bins `width` make one of ours.
+    """The notes on a stimulus' trials; `width` of the recording's bins make one of ours.
 
-    Lengths that differ by one bin are not: an onset half-way between two bins makes that.
+    Lengths that differ by one bin get no note: an onset half-way between two bins causes that.
     """
     yield from trials.left_out
     n_bins = trials.n_bins / width
@@ -154,7 +154,7 @@ def trial_notes(trials: Trials, width: int = 1) -> Iterator[str]:
 
 
 def bin_width(response: Signal) -> int:
-    """How many of the recording's bins make one of ours."""
+    """How many of the recording's bins make one of ours (`BIN_SECONDS`)."""
     width = response.fs * BIN_SECONDS
     if width != round(width) or width < 1:
         why = f"fs is {response.fs:g}; bins of {BIN_SECONDS:g} s need a multiple of 100"

@@ -1,4 +1,4 @@
-"""From a rasterized response to the rows of `records`."""
+"""Makes the rows of `records` from a rasterized response."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from builders.shards.records import cut, of_stimuli
 
 
 class RasterSpool:
-    """Windows of a rasterized response, packed in memory until their records are written.
+    """Windows of a rasterized response, compressed in memory until their records are written.
 
-    Records are ordered by stimulus, a raster by time: all windows must be seen before the first
-    record can be written. Spike counts pack 70:1.
+    Records are ordered by stimulus but a raster by time, so all windows must be read before the
+    first record can be written. Spike counts compress 70:1.
 
     Parameters
     ----------
     groups : dict of str to list of int
-        The raster's rows (cells) that go into one shard together, by the shard's site.
+        Site of a shard -> the raster's rows (cells) that go into the shard.
 
     Attributes
     ----------
     partial : dict of (str, int) to (C, T) bool
-        Where values are missing, of each window of a stimulus in which a cell lacks some and has
-        others.
+        (stimulus, window number) -> True where a value is missing. Only windows in which some cell
+        lacks some values but not all.
     """
 
     def __init__(self, groups: dict[str, list[int]]) -> None:
@@ -43,7 +43,7 @@ class RasterSpool:
         self.partial: dict[tuple[str, int], NDArray[np.bool_]] = {}
 
     def add(self, stim: str, values: NDArray[np.float32]) -> None:
-        """Add the next window of a stimulus, (C, T): a trial of all cells that have data in it."""
+        """Add a stimulus' next window, (C, T): one trial of each cell that has data in it."""
         missing = ~np.isfinite(values)
         if (missing.any(axis=1) & ~missing.all(axis=1)).any():
             self.partial[stim, self._counts[stim]] = missing
@@ -54,7 +54,7 @@ class RasterSpool:
             self._packed[group].setdefault(stim, []).append(packed)
 
     def drop(self, stim: str, trial: int, cells: NDArray[np.bool_]) -> None:
-        """Let a window of a stimulus be no trial of some cells; `cells` is (C,)."""
+        """Mark a window of a stimulus as no trial of the cells where `cells`, (C,), is True."""
         self._dropped[stim, trial] = cells
 
     def tables(
@@ -64,7 +64,7 @@ class RasterSpool:
         stim_columns: Callable[[str], dict[str, str]],
         features: Features,
     ) -> Iterator[pa.Table]:
-        """The records of one group, of all values that are there.
+        """The records of one group.
 
         Parameters
         ----------
@@ -76,8 +76,8 @@ class RasterSpool:
         Yields
         ------
         pyarrow.Table
-            One row group. A window in which a cell has no value at all is no trial of that cell,
-            and a cell without a trial has no record of that stimulus. The onsets are null.
+            One row group. A window in which a cell has no value at all is no trial of that cell. A
+            cell without trials of a stimulus has no record of it. The onsets are null.
         """
         packed = self._packed[group]
         stimuli = sorted(packed) if len(cells) else []
@@ -110,9 +110,9 @@ class RasterSpool:
 
 
 def _trials_of(windows: list[NDArray[np.float32]]) -> tuple[pa.ListArray, Ints]:
-    """The trials of each cell that has one, out of windows (C, T) of a stimulus; and which cells.
+    """From a stimulus' windows, (C, T): each cell's trials, and the cells that have any.
 
-    Windows differ in length only where the data end within one.
+    Windows differ in length only if the data end within one.
     """
     present = np.stack([np.isfinite(window).any(axis=1) for window in windows], axis=1)
     there = np.flatnonzero(present.any(axis=1))

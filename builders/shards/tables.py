@@ -1,7 +1,7 @@
-"""The typed columns of a CSV with one row per cell, read as pandas would read them.
+"""Reads typed columns from a CSV with one row per cell, with the values that pandas would give.
 
-Two readers give the same values: `read_plain` is fast and takes only what has nothing odd in it,
-`read_tolerant` takes tables as laboratories write them.
+Two readers give the same values: `read_plain` is fast and reads only regular tables;
+`read_tolerant` reads tables as laboratories write them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import pyarrow.csv
 
 from builders.texts import MISSING, flag, is_missing, number
 
-#: Bytes of a table; the largest published one has 5.7 MB.
+#: Limit for a table, in bytes; the largest published table has 5.7 MB.
 LARGEST_TABLE = 256 << 20
-#: Characters of a message about a value: a value may have any length.
+#: Limit for a message about a value, in characters: a value may have any length.
 LONGEST_MESSAGE = 200
 _DECIMALS = re.compile(r"[-+.0-9eE\s]*")
 
@@ -34,18 +34,18 @@ Types = Mapping[str, pa.DataType]
 
 @dataclass(frozen=True)
 class Found:
-    """What `read_tolerant` found.
+    """The result of `read_tolerant`.
 
     Attributes
     ----------
     table : pyarrow.Table
-        One row per cell; null where a value is missing or invalid.
+        One row per cell; null if a value is missing or invalid.
     notes : list of str
-        What is missing or was left out.
+        One sentence for each thing that is missing or was left out.
     invalid : dict of str to str
-        Cell id -> what is wrong with the first of its invalid values.
+        Cell id -> what is wrong with its first invalid value.
     twice : list of str
-        The columns that stand in it twice with different values; the table has the first.
+        Columns that the CSV has twice, with different values; the table has the first one.
     """
 
     table: pa.Table
@@ -55,7 +55,7 @@ class Found:
 
 
 def content_of(path: Path) -> bytes:
-    """The bytes of a table; a ValueError if they are too many, or no text."""
+    """The bytes of a table; a ValueError if they exceed `LARGEST_TABLE` or are not text."""
     if (size := path.stat().st_size) > LARGEST_TABLE:
         raise ValueError(f"it has {size} bytes; {LARGEST_TABLE} is the limit")
     content = path.read_bytes()
@@ -65,7 +65,7 @@ def content_of(path: Path) -> bytes:
 
 
 def header_of(content: bytes) -> list[str]:
-    """The names of the columns, without the spaces around them."""
+    """The column names, without surrounding spaces."""
     return [name.strip() for name in next(_rows(content), [])]
 
 
@@ -73,20 +73,20 @@ def header_of(content: bytes) -> list[str]:
 
 
 def read_plain(content: bytes, types: Types, cell_id: str) -> pa.Table | None:
-    """These columns of a table that has nothing odd in it; None if it has.
+    """Read the columns in `types` from a regular table; None if the table is irregular.
 
-    pyarrow splits and converts. What it would read otherwise than `read_tolerant` is odd, and so is
-    what it refuses: `read_tolerant` then finds out which cell that concerns.
+    pyarrow splits and converts. A table is irregular if pyarrow refuses it or would read it
+    differently than `read_tolerant` does; `read_tolerant` then finds out which cells are affected.
     """
     header = next(csv.reader(_lines(content)), [])
     counts = Counter(map(str.strip, header))
     if not header or not set(types).issubset(header) or any(counts[name] > 1 for name in types):
         return None
-    # The last quotation mark may open a text that is not closed, which pyarrow does not mind.
+    # The last quotation mark may open a text that is never closed; pyarrow would accept that.
     quote = content.rfind(b'"')
     if quote >= 0 and content[max(quote - 1, 0) : quote] in (b"", b",", b"\r", b"\n", b'"'):
         return None
-    # pandas writes an integer column that has gaps as floats, 2.0 for 2.
+    # pandas writes an integer column with missing values as floats: 2.0 for 2.
     read_as = {
         name: pa.float64() if pa.types.is_integer(each) else each
         for name, each in types.items()
@@ -104,7 +104,7 @@ def read_plain(content: bytes, types: Types, cell_id: str) -> pa.Table | None:
             ),
         )
         columns = {name: _convert(table[name], each) for name, each in types.items()}
-    except ValueError:  # pyarrow.ArrowInvalid is one
+    except ValueError:  # pyarrow.ArrowInvalid is a subclass
         return None
     if columns[cell_id].null_count or pc.count_distinct(columns[cell_id]).as_py() < len(table):
         return None
@@ -112,13 +112,13 @@ def read_plain(content: bytes, types: Types, cell_id: str) -> pa.Table | None:
 
 
 def _convert(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
-    """A column as pyarrow has read it, in its type; a ValueError if one of its values is odd."""
+    """Cast a column that pyarrow read to its type; a ValueError if a value is irregular."""
     values = column
     if pa.types.is_list(type_):
         texts = pc.utf8_trim_whitespace(column)
         framed = pc.and_(pc.starts_with(texts, "["), pc.ends_with(texts, "]"))
         points = pc.utf8_trim_whitespace(pc.utf8_slice_codeunits(texts, 1, -1))
-        # By way of float64: it rounds as Python does.
+        # Via float64, which rounds as Python does.
         column = pc.ascii_split_whitespace(points).cast(pa.list_(pa.float64())).cast(type_)
         values = pc.list_flatten(column)
         odd = pc.invert(framed)
@@ -139,19 +139,19 @@ def _convert(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
 def read_tolerant(
     content: bytes, types: Types, cell_id: str, needed: Collection[str] = ()
 ) -> Found:
-    """These columns of a table, whatever of it can be read.
+    """Read the columns in `types` from any table, as far as they are readable.
 
     Parameters
     ----------
     content : bytes
-        Of a CSV with a header. Rows without any text are no rows.
+        A CSV with a header. Rows without any text are skipped.
     types : mapping of str to pyarrow.DataType
-        The columns that are asked for; others are ignored. A list column holds printed numpy
-        arrays, as ``"[ 1.0e-03 -2.0e-03\\n ...]"``.
+        The wanted columns; others are ignored. A list column holds printed numpy arrays, as
+        ``"[ 1.0e-03 -2.0e-03\\n ...]"``.
     cell_id : str
         The column that holds the cell's id, one of `types`.
     needed : collection of str
-        The columns that must be there; `cell_id` always is one.
+        The columns that must exist, besides `cell_id`.
 
     Raises
     ------
@@ -214,12 +214,12 @@ def read_tolerant(
 
 
 def typed(texts: Collection[str | None], type_: pa.DataType) -> tuple[pa.Array, dict[int, str]]:
-    """The values that texts stand for, and what is wrong with those that stand for none.
+    """Parse texts as values of a type; also says what is wrong with each invalid text.
 
     Returns
     -------
     pyarrow.Array
-        Null where a value is missing or invalid.
+        Null if a value is missing or invalid.
     dict of int to str
         Position of an invalid text -> what is wrong with it.
     """
@@ -236,7 +236,7 @@ def typed(texts: Collection[str | None], type_: pa.DataType) -> tuple[pa.Array, 
 
 
 def _short(message: str) -> str:
-    """A message about a value of any length, without its middle."""
+    """A message, without its middle if it is longer than `LONGEST_MESSAGE`."""
     cut = len(message) > LONGEST_MESSAGE
     return (
         f"{message[: LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 2 :]}"
@@ -261,8 +261,8 @@ def _points(text: str) -> list[float]:
     if not framed.startswith("[") or not framed.endswith("]"):
         raise ValueError(f"{text!r} is no printed array")
     points = framed[1:-1].split()
-    # One look at all of them, since there are 300,000 in a list: what is left, Python's `float`
-    # takes for nothing but a plain decimal.
+    # Lists have up to 300,000 numbers, so check all characters at once: of texts made of these
+    # characters, Python's `float` accepts only plain decimals.
     parse = float if _DECIMALS.fullmatch(framed, 1, len(framed) - 1) else _point
     return [parse(point) for point in points]
 
@@ -292,7 +292,7 @@ def _plain_text(text: str) -> str:
 
 
 def _utf8(text: str) -> str:
-    """The text, its bytes that are not UTF-8 as ``\\xff``."""
+    """The text, with bytes that are not UTF-8 written as ``\\xff``."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -306,16 +306,16 @@ def _some(rows: list[int]) -> str:
 
 
 def _lines(content: bytes) -> io.TextIOWrapper:
-    """The lines; bytes that are not UTF-8 matter only where they are asked for."""
+    """The lines of a table; bytes that are not UTF-8 are kept, for errors only if they matter."""
     return io.TextIOWrapper(
         io.BytesIO(content), encoding="utf-8-sig", errors="surrogateescape", newline=""
     )
 
 
 def _rows(content: bytes) -> Iterator[list[str]]:
-    """The fields of all rows that hold any text, the header's first."""
+    """The fields of each row that holds any text, the header first."""
     fields: list[str] = []
-    # An empty line at the end is an empty row, or else a part of a text that is not closed.
+    # The added line at the end is an empty row, unless a quoted text is never closed.
     for fields in csv.reader(chain(_lines(content), ["\n"])):
         if any(map(str.strip, fields)):
             yield fields

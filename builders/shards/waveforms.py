@@ -1,4 +1,4 @@
-"""The sounds as they were played: ``wav.zip`` of a release to the rows of `waveforms`."""
+"""Makes the rows of `waveforms`, the sounds as played, from a release's ``wav.zip``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from builders.release.local import Release
 from builders.shards.arrow import table
 from builders.shards.job import Job
 
-#: Bytes of a sound; a published one has 1.8 MB.
+#: Limit for a sound file, in bytes; a published one has 1.8 MB.
 LARGEST_SOUND = 1 << 26
 
-#: One row per sound: ``audio`` holds the published file, byte by byte, ``onset_ms`` says when in
-#: the window of the stimulus the sound begins. `datasets` decodes ``audio`` once it is cast to
-#: ``Audio()`` (with torchcodec); `builders.stimuli.read_waveform` needs nothing of the kind.
+#: One row per sound. ``audio`` has the bytes of the published file; ``onset_ms`` is the time at
+#: which the sound begins in the window of the stimulus. `datasets` decodes ``audio`` after a cast
+#: to ``Audio()`` (needs torchcodec); `builders.stimuli.read_waveform` needs neither.
 WAVEFORMS = Features(
     {
         "stim": Value("string"),
@@ -31,7 +31,7 @@ WAVEFORMS = Features(
     }
 )
 
-#: From a file's name without ``.wav``, in lower case, to the stimulus and its onset in ms.
+#: Maps a file's name, without ``.wav`` and in lower case, to the stimulus and its onset in ms.
 Sounds = Callable[[str], tuple[str, float] | None]
 
 
@@ -41,16 +41,16 @@ def waveform_jobs(
     sounds: Callable[[], Sounds],
     others: Callable[[], Sequence[Archive]] = list,
 ) -> list[Job]:
-    """``waveforms/<part>-of-<parts>.parquet``, a job each, which reads no more than its sounds.
+    """One job per ``waveforms/<part>-of-<parts>.parquet``; each reads only its own sounds.
 
     Parameters
     ----------
     release : Release
-        It holds ``wav.zip``, or the folder ``wav``.
+        A release that holds ``wav.zip`` or the folder ``wav``.
     parts : int
-        How many: each should stay below 25 MB.
+        Number of shards; each should stay below 25 MB.
     sounds : callable
-        Gives the names of the stimuli. Names on disk differ from them in letter case.
+        Returns the mapping from file names to stimuli. Names on disk differ in letter case.
     others : callable
         The archives that `sounds` depends on.
     """
@@ -93,7 +93,7 @@ def _job(
 
 
 def _checked(file: Archive) -> bytes:
-    """A sound file's content, if it can be read and has the sampling rate that is declared."""
+    """A sound file's bytes; raises if it is unreadable or has another rate than declared."""
     with reading(file), file.open() as stream:
         content = stream.read(LARGEST_SOUND + 1)
     if len(content) > LARGEST_SOUND:

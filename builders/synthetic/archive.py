@@ -1,6 +1,6 @@
-"""The writer of synthetic recordings: signals and epochs into one NEMS archive.
+"""Write synthetic recordings: signals and epochs in one NEMS archive.
 
-The layout is that of the format's writer (NEMS0, `nems0/recording.py` and `nems0/signal.py`).
+The layout is the same as from the format's writer (NEMS0: `nems0/recording.py`, `nems0/signal.py`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 Epoch = tuple[str, float, float]
 
-# The three packages that have written the format; each spells the type of a signal its own way.
+# The three packages that have written the format; each writes its own name in the signal's type.
 PACKAGES = ("nems", "nems0", "nems.tools")
-CSV_BLOCK = 1 << 24  # bytes of a CSV that are made at a time
+CSV_BLOCK = 1 << 24  # bytes of a CSV that are generated at once
 
 
 class Blocks(io.RawIOBase):
-    """The content of a file too large to hold: of known length, made block by block."""
+    """Content of a file too large for memory: of known length, generated block by block."""
 
     def __init__(self, length: int, blocks: Iterable[bytes]) -> None:
         self._length, self._blocks, self._rest = length, iter(blocks), memoryview(b"")
@@ -36,11 +36,11 @@ class Blocks(io.RawIOBase):
         return self._length
 
     def readable(self) -> bool:
-        """It can be read, once."""
+        """True; the content can be read once."""
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill `buffer` with what is left of the current block, or else from the next one."""
+        """Fill `buffer` from the rest of the current block, or from the next block."""
         block = self._rest or memoryview(next(self._blocks, b""))
         size = min(len(buffer), len(block))
         buffer[:size], self._rest = block[:size], block[size:]
@@ -49,19 +49,19 @@ class Blocks(io.RawIOBase):
 
 @dataclass(frozen=True)
 class PlantedSignal:
-    """One signal as it goes into an archive.
+    """One signal to be written into an archive.
 
     Attributes
     ----------
     name, kind : str
         Such as ``resp`` and ``PointProcess``.
     channels : sequence of str, or None
-        The order that the side-car states, whatever that in the data file.
+        Channels in the order that the JSON file states; the data file may have another order.
     suffix : str
-        Of the data file: ``h5`` or ``csv``.
+        Suffix of the data file: ``h5`` or ``csv``.
     data : callable
-        Makes the content of the data file, or `Blocks` of it, when its turn comes: one is held in
-        memory at a time.
+        Returns the content of the data file, or `Blocks` of it. It is called when the file is
+        written, so that only one content is in memory at a time.
     prefix : str
         ``01.`` for a later view of a signal.
     """
@@ -75,7 +75,7 @@ class PlantedSignal:
 
 
 def h5_file(arrays: Iterable[tuple[str, NDArray[Any]]], level: int) -> bytes:
-    """An HDF5 file with one root dataset per name, gzip at `level`, no time stamps."""
+    """An HDF5 file with one root dataset per name, gzip at `level`, without time stamps."""
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         for name, array in arrays:
@@ -89,9 +89,10 @@ def csv_file(codes: NDArray[np.unsignedinteger[Any]], values: NDArray[np.float64
     Parameters
     ----------
     codes : (C, T) unsigned int
-        Where in `values` each channel's value is at each bin.
+        The index in `values` of each channel's value in each bin.
     values : (n,) float64
-        NaN among them; each is formatted once, which makes the file as fast as copying.
+        The distinct values; may contain NaN. Each is formatted only once, so that writing the file
+        is as fast as copying.
     """
     n_channels, n_bins = codes.shape
     tokens = np.array([b"%.18e" % value for value in values.tolist()])
@@ -105,7 +106,7 @@ def csv_file(codes: NDArray[np.unsignedinteger[Any]], values: NDArray[np.float64
             cells = np.zeros(rows.shape, [("value", tokens.dtype), ("end", "S1")])
             cells["value"], cells["end"] = tokens[rows], b","
             cells["end"][:, -1] = b"\n"
-            yield cells.tobytes().replace(b"\0", b"")  # what pads the shorter values
+            yield cells.tobytes().replace(b"\0", b"")  # padding of shorter values
 
     return Blocks(length, blocks())
 
@@ -130,9 +131,9 @@ def write_recording(
     path : Path
         ``<recording>.tgz``; the recording takes its name from it.
     signals : iterable of PlantedSignal
-        In the order of the archive.
+        In the order in which they are written.
     epochs : sequence of (name, start, end)
-        Seconds; each signal gets its own copy.
+        Times in seconds; each signal gets its own copy of the table.
     fs : float
         Bins per second.
     n_bins : int
@@ -142,16 +143,16 @@ def write_recording(
     package : str
         One of `PACKAGES`.
     empty : sequence of str
-        Suffixes of members of size 0.
+        Suffixes of additional members of size 0.
     level : int
-        Of gzip, inside HDF5 and around the tar.
+        Compression level of gzip, inside HDF5 and around the tar.
     """
     recording = path.name.partition(".")[0]
     part = path.with_name(path.name + ".part")
     try:
         with (
             part.open("wb") as raw,
-            # No name and no time in gzip's header: the same content gives the same bytes.
+            # No name and no time in gzip's header, so that equal content gives equal bytes.
             gzip.GzipFile("", "wb", level, raw, mtime=0) as stream,
             tarfile.open(fileobj=stream, mode="w") as tar,
         ):

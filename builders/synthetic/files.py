@@ -1,4 +1,4 @@
-"""The files of a synthetic release, each with random numbers of its own."""
+"""Helpers to write a synthetic release: its folder, parallel writers, random generators."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def new_release(folder: Path, scale: str) -> Path:
     Parameters
     ----------
     folder : Path
-        Empty, or not there yet.
+        An empty folder, or one that does not exist yet.
     scale : str
         ``mini`` or ``full``.
 
@@ -48,7 +48,7 @@ def run_writers(writers: Sequence[Callable[[], object]]) -> None:
     Parameters
     ----------
     writers : sequence of callable
-        Such as can be sent to another process: `functools.partial` of module-level functions.
+        Must be picklable, such as `functools.partial` of module-level functions.
     """
     from datasets.utils import tqdm  # silent where progress bars are disabled; slow to import
 
@@ -63,5 +63,5 @@ def run_writers(writers: Sequence[Callable[[], object]]) -> None:
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:
-    """A random generator that depends on nothing but `seed` and `names`."""
+    """A random generator that depends only on `seed` and `names`."""
     return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])

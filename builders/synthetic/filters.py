@@ -1,13 +1,13 @@
-"""Synthetic cells whose filters are known, for models to be tested by what they recover.
+"""Synthetic cells with known filters, to test whether a model recovers them.
 
 A driven cell is a linear-nonlinear Poisson neuron. With x (F, T) the spectrogram as released,
 F frequency bands, and w (F, L) the cell's filter, L lags of one bin, its rate in spikes/s is
 
     rate[t] = scale * log(1 + exp(offset + sum over f, l of w[f, l] * log(10 x[f, t - l] + 1)))
 
-where x is 0 before the sound. The compression of x is the one that the papers apply when they read
+where x is 0 before the sound. The papers apply the same compression of x when they read
 spectrograms (Pennington & David, PLoS Comput Biol 2023). The filters follow what is typical of
-auditory cortex: a best frequency, excitation 10 to 50 ms after the sound, inhibition behind it
+auditory cortex: a best frequency, excitation 10 to 50 ms after the sound, then inhibition
 (deCharms, Blake & Merzenich, Science 280, 1998).
 """
 
@@ -25,14 +25,14 @@ from builders.synthetic.sounds import Floats, spectrogram
 from builders.synthetic.spikes import drive, poisson_train, spike_train
 from builders.synthetic.timeline import Timeline
 
-LAGS = 15  # of the filters, one bin each
+LAGS = 15  # of a filter, one bin each
 BIN_RATE = 100  # Hz; bins of the spectrograms per second
-REFERENCE_BINS = 4000  # of the sound that a cell's rate is set with
+REFERENCE_BINS = 4000  # length of the sound that is used to set a cell's rate
 
 
 @dataclass(frozen=True)
 class Neuron:
-    """A cell with a known filter, the sum of K products of a frequency and a time profile.
+    """A cell with a known filter: a sum of K products of a frequency profile and a time profile.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Neuron:
         return product
 
     def drive(self, compressed: Floats) -> Floats:
-        """The filter's output, (T,), for a spectrogram (F, T) that is log-compressed."""
+        """The filter's output, (T,), for a log-compressed spectrogram (F, T)."""
         # einsum, not BLAS: its result does not depend on the number of threads.
         projected = np.einsum("kf,ft->kt", self.frequency, compressed)
         n_bins = compressed.shape[1]
@@ -66,22 +66,22 @@ class Neuron:
         return total
 
     def rate(self, compressed: Floats) -> Floats:
-        """Spikes/s in each bin, (T,), for a spectrogram (F, T) that is log-compressed."""
+        """Spikes/s in each bin, (T,), for a log-compressed spectrogram (F, T)."""
         rate: Floats = self.scale * np.logaddexp(0, self.offset + self.drive(compressed))
         return rate
 
 
 def compress(sound: Floats) -> Floats:
-    """``log(10 x + 1)``, what the papers' models see of a spectrogram."""
+    """``log(10 x + 1)``, the input of the papers' models."""
     compressed: Floats = np.log1p(10 * sound)
     return compressed
 
 
 def neuron(seed: int, cell: str, n_bands: int) -> Neuron:
-    """The cell of this name, the same one wherever `seed`, `cell` and `n_bands` are the same.
+    """Make the cell of this name; equal `seed`, `cell` and `n_bands` give the same cell.
 
-    To a sound that is like those of the release, the filter's output varies with a standard
-    deviation of 2 around -1, and the mean rate is 5 to 20 spikes/s.
+    For a sound like the ones of the release, the input of the rate's nonlinearity has mean -1 and
+    standard deviation 2, and the mean rate is 5 to 20 spikes/s.
     """
     rng = generator(seed, "filter", cell)
     bands, lags = np.arange(n_bands), np.arange(LAGS)
@@ -115,17 +115,17 @@ def driven_train(
 ) -> Floats:
     """Spike times (s) of a driven cell, over the whole recording, silences included.
 
-    Between the presentations, the rate is that without a sound. Sounds have to end at least L bins
-    before their presentation does.
+    Between presentations, the cell fires at its rate without sound. Each sound must end at least L
+    bins before the end of its presentation.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     cell : Neuron
     line : Timeline
-        Of any number of bins per second that is a multiple of the spectrograms'.
+        Its bins per second must be a multiple of the spectrograms'.
     compressed : callable
-        The log-compressed spectrogram (F, T) of each stimulus.
+        Returns the log-compressed spectrogram (F, T) of a stimulus.
     """
     spontaneous = cell.scale * np.logaddexp(0, cell.offset)
 
@@ -140,16 +140,16 @@ def driven_train(
 def responder(
     seed: int, line: Timeline, sound: Callable[[str], Floats], driven: bool
 ) -> Callable[[np.random.Generator, str], Floats]:
-    """What turns a generator and a cell's name into its spike times (s) during a recording.
+    """A function from a random generator and a cell's name to spike times (s) in a recording.
 
     Parameters
     ----------
     seed : int
     line : Timeline
     sound : callable
-        The spectrogram (F, T) of each stimulus, as released.
+        Returns the spectrogram (F, T) of a stimulus, as released.
     driven : bool
-        Whether a cell is a `neuron`; otherwise its train is a
+        If true, each cell is a `neuron`; otherwise its spikes come from
         `builders.synthetic.spikes.spike_train`.
     """
     if driven:
@@ -167,7 +167,7 @@ def write_filters(path: Path, seed: int, n_bands: int, cells: Iterable[tuple[str
     """Write the filters of N cells as a NumPy archive.
 
     Its arrays are ``cell_id`` (N,) str, ``filters`` (N, F, L) float64, lag 0 first, ``offset`` and
-    ``scale`` (N,) float64; the head of this module says how the rate follows from them.
+    ``scale`` (N,) float64; the docstring of this module says how they determine the rate.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def write_filters(path: Path, seed: int, n_bands: int, cells: Iterable[tuple[str
     seed, n_bands : int
         As given to `neuron`.
     cells : iterable of (str, str)
-        Each cell's id in the records, and the name by which it was made.
+        Each cell's id in the records, and the name that was given to `neuron`.
     """
     ids, names = zip(*cells, strict=True)
     neurons = [neuron(seed, name, n_bands) for name in names]

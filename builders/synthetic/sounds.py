@@ -23,7 +23,7 @@ def spectrogram(
     silence: float = SILENCE,
     rich: bool = False,
 ) -> Floats:
-    """A plausible sound, the same one wherever `seed`, `stim` and the shape are the same.
+    """Make the spectrogram of a plausible sound; equal `seed`, `stim`, shape give the same one.
 
     Parameters
     ----------
@@ -35,13 +35,13 @@ def spectrogram(
     fs : float
         Bins per second.
     compressible : bool
-        Whether to round to some hundred levels; otherwise mantissas are random, and the values
-        cost as much disk and time as real ones.
+        If true, values are rounded to a few hundred levels; otherwise mantissas are random, and the
+        values take as much disk and time as real ones.
     silence : float
         Seconds before and after the sound.
     rich : bool
-        Whether every band and every rate of modulation up to 25 Hz has its share, so that what a
-        cell responds to can be told from its response; otherwise few and slow ones dominate.
+        If true, every band and every modulation rate up to 25 Hz is present, so that a cell's
+        filter can be found from its response; otherwise a few bands and slow rates dominate.
 
     Returns
     -------
@@ -51,8 +51,8 @@ def spectrogram(
     rng = generator(seed, "spectrogram", stim, f"{n_bands}x{n_bins}")
     quiet = round(silence * fs)
     n_sound = n_bins - 2 * quiet
-    # Each part of the sound: a bump over the bands times an envelope with a 1/f modulation
-    # spectrum that ends at 4 Hz; a flat one that ends at 25 Hz if rich, and more contrast.
+    # Each part of the sound is a bump over the bands times an envelope. The envelope's modulation
+    # spectrum is 1/f up to 4 Hz; if rich, it is flat up to 25 Hz, with more contrast.
     n_parts, fastest, slope = (n_bands, 25, 0.0) if rich else (8, 4, 0.5)
     contrast, level = (3.0, 0.15) if rich else (1.2, 1.0)
     centre = rng.uniform(0, n_bands, (n_parts, 1))

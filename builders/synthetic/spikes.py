@@ -1,8 +1,8 @@
-"""Synthetic releases in the published NEMS layout, to try and to test a corpus without its data.
+"""Synthetic spike times that follow the sounds of a synthetic recording.
 
-What a corpus composes its synthetic release from: sounds, a timeline of presentations, spikes that
-follow the sounds; `builders.synthetic.archive` writes them. Every value depends on a seed and on
-stable names only, so that the same seed gives the same bytes in whatever order files are written.
+A corpus composes its synthetic release, to try and test it without its data, from sounds, a
+timeline of presentations, and spikes; `builders.synthetic.archive` writes them. Every value depends
+only on a seed and on stable names: the same seed gives the same bytes in any order of writing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LATENCY = 2  # bins from sound to response
 
 
 def drive(line: Timeline, sound: Callable[[str], Floats]) -> NDArray[np.float32]:
-    """What was heard during the recording: (F, n_bins) float32, `sound(stim)` at each onset."""
+    """The sound during the whole recording, (F, n_bins) float32: `sound(stim)` at each onset."""
     first, stims = line.first_bins, np.array(line.stims)
     heard: NDArray[np.float32] | None = None
     for stim in sorted(set(line.stims)):
@@ -36,7 +36,7 @@ def drive(line: Timeline, sound: Callable[[str], Floats]) -> NDArray[np.float32]
 
 
 def spike_train(rng: np.random.Generator, heard: NDArray[np.float32], fs: float) -> Floats:
-    """Spike times of one cell that is tuned to one band of what was heard.
+    """Spike times of one cell that is tuned to one band of the sound.
 
     An inhomogeneous Poisson process; the mean rate is log-normal with a median of 4 Hz.
 
@@ -72,11 +72,11 @@ def poisson_train(
     ----------
     rng : numpy.random.Generator
     rate : (n_bins,) float
-        In each bin, non-negative: spikes/s, or in proportion to that.
+        Non-negative rate in each bin: in spikes/s, or proportional to it.
     fs : float
         Bins per second.
     expected_count : float, optional
-        Mean number of spikes; by default what `rate` in spikes/s amounts to.
+        Mean number of spikes; by default the sum of `rate` in spikes/s over time.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def poisson_train(
 
 
 def hard_spikes(line: Timeline) -> Floats:
-    """Spike times that a careless reader loses, moves or miscounts.
+    """Spike times that test a reader: a careless one loses, moves or miscounts them.
 
     Returns
     -------

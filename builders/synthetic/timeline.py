@@ -21,7 +21,7 @@ class Timeline:
     stims : (P,) list of str
         Epoch name of each presentation, in time order.
     onsets : (P,) float64
-        Seconds; off the bin grid, as trial onsets are.
+        Seconds; not on the bin grid, like real trial onsets.
     duration : float
         Seconds of each presentation, its silences included.
     fs : float
@@ -48,7 +48,7 @@ class Timeline:
         """Name, start and end (s) of every epoch: the whole recording's, then each trial's."""
         end = self.n_bins / self.fs
         rows = [(f"FILE_{recording}", 0.0, end), ("PASSIVE_EXPERIMENT", 0.0, end)]
-        # A comma, for the sake of readers that split lines at commas.
+        # A comma in the name, to test readers that split lines at commas.
         rows.append(("LIGHT_off, door closed", 0.0, end))
         for stim, start in zip(self.stims, self.onsets.tolist(), strict=True):
             stop = start + self.duration
@@ -58,7 +58,7 @@ class Timeline:
         return rows
 
     def overlap(self) -> Epoch:
-        """A second start of the first stimulus half way through it, which readers must drop."""
+        """An extra start of the first stimulus halfway through itself, which readers must drop."""
         start = float(self.onsets[0]) + self.duration / 2
         return self.stims[0], start, start + self.duration
 
@@ -82,7 +82,7 @@ def timeline(
     duration, fs, silence : float
         See `Timeline`.
     gap : (float, float)
-        The shortest and the longest time (s) before an onset without a stimulus.
+        The shortest and the longest pause (s) before a stimulus.
     """
     stims = rng.permutation(np.repeat(list(repetitions), list(repetitions.values()))).tolist()
     onsets = np.cumsum(rng.uniform(*gap, len(stims)) + duration) - duration

@@ -24,11 +24,11 @@ def write_waveforms(path: Path, seconds: Mapping[str, float], seed: int, *, pack
     ----------
     path : Path
     seconds : mapping of str to float
-        Name in the zip, and length, of each sound.
+        Length of each sound in seconds, by its name in the zip.
     seed : int
         The same seed gives the same bytes.
     pack : bool
-        Whether to deflate the sounds, to some 1 % of their size; otherwise they take as much disk
+        If true, sounds are compressed to about 1 % of their size; otherwise they take as much disk
         as real ones.
     """
     part = path.with_name(path.name + ".part")
@@ -36,7 +36,7 @@ def write_waveforms(path: Path, seconds: Mapping[str, float], seed: int, *, pack
     try:
         with zipfile.ZipFile(part, "w") as archive:
             for name, length in sorted(seconds.items()):
-                # A ZipInfo of our own has no time in it.
+                # A ZipInfo made here has no time stamp.
                 info = zipfile.ZipInfo(name)
                 archive.writestr(info, wav_file(waveform(seed, name, length)), method, 1)
         part.replace(path)
@@ -45,10 +45,10 @@ def write_waveforms(path: Path, seconds: Mapping[str, float], seed: int, *, pack
 
 
 def waveform(seed: int, name: str, seconds: float) -> NDArray[np.int16]:
-    """Amplitude-modulated noise, the same wherever the parameters are the same.
+    """Amplitude-modulated noise; equal parameters give equal samples.
 
-    The same 10 ms of noise over and over, so that it packs well, times a random envelope. It sets
-    in with the first sample, at full amplitude.
+    The same 10 ms of noise are repeated, so that it compresses well, and multiplied by a random
+    envelope. The sound begins with the first sample, at full amplitude.
 
     Returns
     -------

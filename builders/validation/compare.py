@@ -1,4 +1,4 @@
-"""Do the shards of a release say what its archives do? And what `builders validate` reports."""
+"""Compare the shards of a release with the reference that reads its archives."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from builders.validation.differences import Comparison, Difference, message_of, 
 from builders.validation.reference import Key, Row, Shards, Source
 from builders.validation.sounds import SoundCopies
 
-#: Of the differences in one shard, this many are listed and the others counted.
+#: How many differences per shard are listed; the others are only counted.
 LISTED = 5
 BATCH = 64
-#: Columns of nested lists, whose first difference is looked for, and what their lists are of.
+#: Columns of nested lists, for which the first difference is reported; and what one list is.
 ARRAYS = {"response": "trial", "spectrogram": "band"}
 
 
 def compare_release(
     corpus: type[CorpusBuilder], release: Release, records: int, seed: int
 ) -> Comparison:
-    """Read all archives with the reference, and compare with what `load_dataset` gives.
+    """Read all archives with the reference, and compare with what `load_dataset` returns.
 
     Parameters
     ----------
     corpus : type of CorpusBuilder
         The corpus, whose release is `release`.
     release : Release
-        What the reference reads.
+        The release that the reference reads.
     records : int
         How many records of each shard are compared value by value; 0 for all. The keys of all
-        records are compared, and all spectrograms, either way.
+        records, and all spectrograms, are always compared.
     seed : int
-        Which records; the same seed picks the same.
+        Seed of the random choice of records.
     """
     try:
         sources = list(corpus.reference(release))
@@ -67,9 +67,9 @@ def compare_release(
 
 
 def compare(corpus: str, sources: Sequence[Source], records: int, seed: int) -> Comparison:
-    """`compare_release` for some of its sources."""
+    """As `compare_release`, for some sources of the reference."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CorpusWarning)  # whoever validates is told of all notes
+        warnings.simplefilter("ignore", CorpusWarning)  # the validation prints all notes anyway
         return _compare(corpus, sources, records, seed)
 
 
@@ -99,23 +99,23 @@ def _compare(corpus: str, sources: Sequence[Source], records: int, seed: int) ->
 def compare_shards(
     corpus: str, shards: Shards, records: int, seed: int, counts: Comparison
 ) -> Iterator[str]:
-    """Stream what a shard's path or glob names, and say what is not as the reference has it.
+    """Stream the shards of a path or glob, and yield their differences from the reference.
 
     Parameters
     ----------
     corpus : str
         The corpus.
     shards : Shards
-        What they should hold.
+        The expected content.
     records, seed : int
-        As of `compare_release`.
+        As in `compare_release`.
     counts : Comparison
-        Whose ``rows`` and ``compared`` are counted up.
+        Its ``rows`` and ``compared`` are increased.
 
     Yields
     ------
     str
-        Which row differs, and where first.
+        Which row differs, and at which value first.
     """
     try:
         expected = shards.keys
@@ -135,7 +135,7 @@ def compare_shards(
                     counts.compared += 1
                     yield from _differences(key, batch.slice(i, 1), shards.row(key))
             found += keys
-    except Exception as error:  # whatever is wrong with one shard, the next is looked at
+    except Exception as error:  # any error in one shard must not stop the others
         yield f"cannot be read: {message_of(error)}"
         return
     counts.rows += len(found)
@@ -144,7 +144,7 @@ def compare_shards(
 
 
 def _stream(corpus: str, path: str) -> Iterator[pa.Table]:
-    """Small tables with the rows of a shard."""
+    """Yield the rows of a shard in small tables."""
     url = repository_url(corpus) + path
     data = load_dataset("parquet", data_files=url, split="train", streaming=True)
     yield from data.with_format("arrow").iter(BATCH)
@@ -164,7 +164,7 @@ def _wrong_rows(found: list[Key], expected: list[Key]) -> Iterator[str]:
 
 
 def _differences(key: Key, row: pa.Table, expected: Row) -> Iterator[str]:
-    """The columns of a row that differ, each with its first difference."""
+    """Yield a message for each column of a row that differs, with its first difference."""
     if odd := set(row.column_names) ^ set(expected):
         yield f"{name_of(key)}: columns {', '.join(sorted(odd))} are in one of the two alone"
         return
@@ -181,7 +181,7 @@ def _differences(key: Key, row: pa.Table, expected: Row) -> Iterator[str]:
 
 
 def _first_difference(kind: str, found: Sequence[Any], expected: Sequence[Any]) -> str:
-    """Where nested lists first differ, or ""."""
+    """A message with the first difference of nested lists, or ""."""
     if len(found) != len(expected):
         return f"the shard has {len(found)} {kind}s, the archive {len(expected)}"
     for i, (one, other) in enumerate(zip(found, expected, strict=True)):

@@ -1,4 +1,4 @@
-"""What differs between a shard and the slow reading of the release."""
+"""The differences between shards and the slow reading of the release."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from builders.validation.reference import Key
 
 @dataclass(frozen=True)
 class Difference:
-    """What the reference and the shards, or two archives, disagree about."""
+    """One difference between a shard and the reference, or between two archives."""
 
     shard: str
     archive: str
@@ -27,13 +27,13 @@ class Comparison:
     Attributes
     ----------
     passes : int
-        Passes over raw files that the reference has made.
+        Number of passes over raw files that the reference has made.
     shards : list of str
-        Paths, or globs, of the shards that they give rise to.
+        Paths, or globs, of the shards that were compared.
     rows, compared : int
         Rows of these shards, and how many of them were compared value by value.
     differences : list of Difference
-        An archive or a shard that cannot be read is one as well.
+        The differences. An archive or a shard that cannot be read counts as one.
     """
 
     passes: int = 0

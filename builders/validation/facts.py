@@ -1,4 +1,4 @@
-"""Does a release say what was published about it?"""
+"""Check a release against published facts about it, such as its number of cells."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ Measure = Callable[[Release], Mapping[str, object]]
 
 @dataclass(frozen=True)
 class Fact:
-    """Something that was published about a release.
+    """A published fact about a release.
 
     Attributes
     ----------
     name : str
-        What it is about.
+        What the fact is about.
     expected : object
-        What was published: compared with what is found by ``==``.
+        The published value; compared with the measured value by ``==``.
     source : str
         Where it was published.
     reads : str
-        The raw files that `measure` opens: lists of cells, or recordings.
+        The raw files that `measure` opens: cell lists or recordings.
     measure : callable
-        Finds it in a release, under its name, with others: facts that share it are measured once.
+        Takes a release, returns a mapping of fact names to values. Facts with the same `measure`
+        call it once.
     """
 
     name: str
@@ -41,21 +42,21 @@ class Fact:
 def declare(
     reads: str, measure: Measure, source: str, expected: Mapping[str, object]
 ) -> list[Fact]:
-    """Facts from one source that one `measure` finds: their names to what was published."""
+    """Make facts that share `reads`, `measure` and `source`; `expected` maps names to values."""
     return [Fact(name, value, source, reads, measure) for name, value in expected.items()]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A fact, and what was found in its place.
+    """A fact, and the value that was measured.
 
     Attributes
     ----------
     fact : Fact
     found : object
-        None where it could not be measured, or the measure did not come upon it.
+        The measured value; None if measuring failed or gave no value for this fact.
     error : str
-        Why it could not be measured, or "".
+        Why measuring failed, or "".
     """
 
     fact: Fact
@@ -64,12 +65,12 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether what was found is what was published."""
+        """Whether the measured value equals the published one."""
         return self.found == self.fact.expected
 
 
 def check_facts(facts: Sequence[Fact], release: Release) -> list[Verdict]:
-    """Measure facts one after the other; one that cannot be measured does not hold."""
+    """Measure facts one after the other; a fact that cannot be measured does not hold."""
     looks: dict[Measure, Mapping[str, object] | CorpusError] = {}
     verdicts = []
     for fact in tqdm(facts, desc="Facts", leave=False, delay=2):

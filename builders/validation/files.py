@@ -1,4 +1,4 @@
-"""The files of a release for the slow reader: lists, archives, signals, epochs."""
+"""Read the files of a release for the slow reference: cell lists, archives, signals, epochs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Trial = tuple[float, int, int]
 
 # -- Texts in tables -------------------------------------------------------------------------------
 
-#: What pandas takes for a missing value.
+#: The texts that pandas reads as a missing value.
 NOTHING = {
     *("", "NA", "N/A", "n/a", "<NA>", "#NA", "#N/A", "#N/A N/A", "NULL", "null", "None"),
     *("nan", "NaN", "-nan", "-NaN", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
@@ -34,7 +34,7 @@ NOTHING = {
 
 
 def number(text: str | None) -> float | None:
-    """The number, or None where a text says that there is none."""
+    """Parse a number; None for a missing value."""
     plain = (text or "").strip()
     if plain in NOTHING:
         return None
@@ -45,7 +45,7 @@ def number(text: str | None) -> float | None:
 
 
 def flag(text: str | None) -> bool | None:
-    """A flag: true, 1 and 1.0, in any letter case; or None."""
+    """Parse a flag: true, false (in any letter case), 1, 1.0, 0, 0.0; None for a missing value."""
     if (text or "").strip().lower() in ("true", "false"):
         return (text or "").strip().lower() == "true"
     value = number(text)
@@ -53,7 +53,7 @@ def flag(text: str | None) -> bool | None:
 
 
 def read_list(path: Path) -> dict[str, dict[str, str]]:
-    """A list of cells: of each cell, the columns that have a value."""
+    """Read a cell list: for each cell, the columns that have a value."""
     listed: dict[str, dict[str, str]] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
@@ -70,7 +70,7 @@ def read_list(path: Path) -> dict[str, dict[str, str]]:
 
 
 class Inflated(io.RawIOBase):
-    """What a gzip file holds, of all its streams; after them may follow anything."""
+    """The content of all streams of a gzip file; data after the last stream are ignored."""
 
     def __init__(self, packed: IO[bytes]) -> None:
         self._pieces = self._inflate(packed)
@@ -102,7 +102,10 @@ class Inflated(io.RawIOBase):
 
 
 def _files(archive: Archive) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Base name and content of each file, but empty ones and later views; None of a link."""
+    """Yield base name and content of each file; content is None for a link.
+
+    Empty files, hidden files and later views (``01.`` ...) are skipped.
+    """
     for path, file in _all_files(archive):
         name = path.split("/")[-1]
         is_view = name[:2].isdigit() and name[2:3] == "."
@@ -128,7 +131,7 @@ def _all_files(archive: Archive) -> Iterator[tuple[str, IO[bytes] | None]]:
                         yield info.name, None
                 elif info.size:
                     yield info.name, tar.extractfile(info)
-        while inflated.read(1 << 20):  # up to the checksum at the end
+        while inflated.read(1 << 20):  # read to the end, so that the checksum is verified
             pass
 
 
@@ -145,7 +148,7 @@ def _is_raster(name: str) -> bool:
 
 
 def read_signals(archive: Archive, *names: str) -> list[SlowSignal]:
-    """Some signals of a recording; of a raster all but its values. Fails if one is missing."""
+    """Read some signals of a recording, without the values of rasters; fails if one is missing."""
     found: dict[str, bytes] = {}
     for name, file in _files(archive):
         if _signal_of(name) in names:
@@ -156,7 +159,7 @@ def read_signals(archive: Archive, *names: str) -> list[SlowSignal]:
 
 
 class SlowSignal:
-    """One signal of a recording, made of its files by their names.
+    """One signal of a recording, made from a mapping of file names to contents.
 
     Attributes
     ----------
@@ -164,9 +167,9 @@ class SlowSignal:
     fs : float
         Bins per second.
     chans : list of str
-        The channels, by the JSON; empty if that names none.
+        The channels that the JSON names; empty if it names none.
     table : bytes or None
-        The epochs file.
+        Content of the epochs file.
     """
 
     def __init__(self, archive: Archive, name: str, files: Mapping[str, bytes]) -> None:
@@ -190,12 +193,12 @@ class SlowSignal:
 
     @cached_property
     def keys(self) -> list[str]:
-        """What the HDF5 file holds: cells, or stimuli."""
+        """The names in the HDF5 file: cells or stimuli."""
         with h5py.File(self._h5) as file:
             return sorted(file)
 
     def values(self, key: str) -> NDArray[Any]:
-        """What the HDF5 file holds of a cell or a stimulus."""
+        """The values of a cell or a stimulus in the HDF5 file."""
         with h5py.File(self._h5) as file:
             _check_chunks(file[key])
             values: NDArray[Any] = file[key][()]
@@ -204,7 +207,7 @@ class SlowSignal:
         return values
 
     def spikes(self, cell: str) -> list[int]:
-        """The bin of each spike, ascending; up to 10 ms after the last stimulus."""
+        """The bin of each spike, ascending, from 0 to 10 ms after the last stimulus."""
         values = self.values(cell)
         if values.size not in (0, max(values.shape)):
             raise ValueError(f"{cell} has more than one line of spike times")
@@ -215,7 +218,7 @@ class SlowSignal:
 
     @cached_property
     def all_trials(self) -> dict[str, list[Trial] | None]:
-        """The trials of each stimulus; None where they cannot be told."""
+        """The trials of each stimulus; None where they cannot be read."""
         found: dict[str, list[Trial] | None] = {}
         for stim in self.epochs.stimuli():
             try:
@@ -225,11 +228,11 @@ class SlowSignal:
         return found
 
     def raster(self) -> Float32s:
-        """The values of a raster, (T, C): a line per bin, a number per channel, or NaN."""
+        """The values of a raster, (T, C): a line per bin, a number per channel; NaN if missing."""
         values, width = array("f"), 0
         for name, file in _files(self.archive):
             if name == self._file and file is not None:
-                values, width = array("f"), 0  # the last one counts
+                values, width = array("f"), 0  # the last file of this name counts
                 for line in file:
                     texts = line.strip().split(b",")
                     width = width or len(texts)
@@ -239,10 +242,10 @@ class SlowSignal:
 
 
 def _check_chunks(found: h5py.Dataset) -> None:
-    """Of a chunk that is too short, HDF5 makes up the rest."""
+    """Fail if a chunk is too short: HDF5 would invent the rest of its values."""
     if not found.chunks or found.compression not in (None, "gzip") or found.scaleoffset is not None:
         return
-    of_gzip = 1 << found.shuffle  # its bit in the mask of filters that were left out
+    of_gzip = 1 << found.shuffle  # gzip's bit in the mask of filters that a chunk skipped
     for i in range(found.id.get_num_chunks()):
         mask, chunk = found.id.read_direct_chunk(found.id.get_chunk_info(i).chunk_offset)
         if found.compression == "gzip" and not mask & of_gzip:
@@ -260,7 +263,7 @@ def _numbers(texts: list[bytes]) -> list[float]:
 
 
 class SlowEpochs:
-    """The rows of an epochs table, which are looked at when their epoch is asked for."""
+    """The rows of an epochs table; each is parsed only when its epoch is requested."""
 
     def __init__(self, content: bytes, fs: float) -> None:
         text = content.decode("utf-8-sig", "surrogateescape")
@@ -279,7 +282,10 @@ class SlowEpochs:
         return sorted(name for name in names if name.startswith("STIM_"))
 
     def trials(self, stim: str) -> list[Trial]:
-        """In time order, without what has no bounds or no bins, or overlaps the one before."""
+        """The trials of a stimulus, in time order.
+
+        Dropped are trials without bounds or bins, and trials that overlap the one before.
+        """
         bounds = []
         for row in self._rows:
             if any(place < len(row) and row[place] == stim for place in self._names):
@@ -301,6 +307,6 @@ class SlowEpochs:
 
     @staticmethod
     def _one(row: list[str], places: list[int]) -> str:
-        """What a row has in a column, which may be there twice, with one value."""
+        """The value of a row in a column; a column may occur twice if both values are equal."""
         (text,) = {row[place].strip() if place < len(row) else "" for place in places}
         return text

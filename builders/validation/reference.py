@@ -1,12 +1,12 @@
-"""A second, slow, obvious implementation of what the catalogue promises.
+"""A second, slow and simple reader of releases, used to check the shards.
 
-It shares no line with the readers that build shards: `tarfile`, `csv` and `json`, one spike and
-one bin at a time, plain Python numbers. Where the two differ, one of them misreads the release.
-Each corpus has a reference of its own, which is made of these parts and yields a `Source` for
-each pass over its raw files; `builders validate --deep` and the tests compare with it.
+It shares no code with the readers that build shards: it uses `tarfile`, `csv` and `json`, and plain
+Python numbers, one spike and one bin at a time. If the two differ, one of them misreads the
+release. Each corpus has its own reference, made of these parts, which yields a `Source` for each
+pass over its raw files. `builders validate --deep` and the tests compare shards with it.
 
-It has no error handling: whatever cannot be read makes it fail in any way it likes. It fails where
-the readers refuse, so a shard is made when its keys are asked for, and a row when it is.
+It has no error handling: unreadable files raise any exception. It must fail only where the other
+readers fail too; so the keys of a shard, and each row, are computed only when needed.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from builders.release.archive import Archive
 from builders.validation.files import Float32s, SlowSignal, Trial, read_signals
 
 Row = dict[str, Any]
-#: ``stim_id``, and ``cell_id`` (None where rows are stimuli).
+#: ``stim_id`` and ``cell_id`` of a row; ``cell_id`` is None if rows are stimuli.
 Key = tuple[str, str | None]
-#: From an archive to one of its signals, and the cells that the archive holds; None if that cannot
-#: be told.
+#: A function that reads an archive and returns one of its signals and the ids of its cells, or None
+#: for the cells if they are unknown.
 Look = Callable[[Archive], tuple[SlowSignal, Iterable[str] | None]]
 
 
 @dataclass(frozen=True)
 class Shards:
-    """What a shard should hold, or all shards that a glob names, one after the other.
+    """The expected content of one shard, or of all shards that match a glob, in order.
 
     Attributes
     ----------
     path : str
         The shard or the glob, relative to the repository.
     archive : str
-        Where it comes from, for messages.
+        Name of the archive that it comes from, for messages.
     find_keys : callable
-        Gives `keys`.
+        Returns `keys`.
     row : callable
-        From a key to the row: all columns, as plain Python values; ``response`` (R, T) as nested
+        Returns the row of a key: all columns, as plain Python values; ``response`` (R, T) as nested
         lists of counts, ``spectrogram`` (F, T) as a float32 array.
     """
 
@@ -53,18 +53,18 @@ class Shards:
 
     @cached_property
     def keys(self) -> list[Key]:
-        """Of all rows, in order."""
+        """The keys of all rows, in order."""
         return self.find_keys()
 
 
 def without_rows(path: str, archive: str) -> Shards:
-    """A shard without rows: its session is left out, or no archive holds it."""
+    """A shard without rows: its session is excluded, or no archive holds it."""
     return Shards(path, archive, list, lambda key: {})
 
 
 @dataclass(frozen=True)
 class Sound:
-    """One copy of a stimulus: where it lies, its name, and its spectrogram (F, T) float32."""
+    """One copy of a stimulus: its archive, its name, and its spectrogram (F, T) float32."""
 
     archive: str
     stim: str
@@ -73,7 +73,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Reading:
-    """What one pass over raw files gives."""
+    """The result of one pass over raw files: expected shards, and copies of sounds."""
 
     shards: list[Shards]
     sounds: Iterable[Sound] = ()
@@ -81,7 +81,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Source:
-    """One pass over raw files: its name for messages, and what makes it."""
+    """One pass over raw files: its name for messages, and the function that does it."""
 
     name: str
     read: Callable[[], Reading]
@@ -97,21 +97,22 @@ def find_session(
     cells: Collection[str],
     look: Look,
 ) -> list[SlowSignal]:
-    """A signal of each archive that holds cells of a session.
+    """One signal from each archive that holds cells of a session.
 
-    All archives that are named after the session are read. If there is none, those are looked into
-    whose names are most alike, of those named after no listed session, and then all others until
-    it is found. While cells are missing, those named after no session are looked into as well.
+    All archives that are named after the session are read. If there are none: first the archives
+    that are named after no listed session and share the longest prefix with it, then all others
+    until one holds the session. While cells are missing, archives named after no session are also
+    read: all local ones, and of the others only names that equal it but for the last letter.
 
     Parameters
     ----------
     archives, session
     listed
-        All sessions that are listed.
+        All sessions in the cell list.
     cells
-        Those that are listed of the session.
+        The cells of the session in the cell list.
     look
-        As `Look`.
+        Reads an archive; see `Look`.
     """
     names = {each.name: each.name.removesuffix(".tgz").split("_")[-2:][0] for each in archives}
     named = [each for each in archives if names[each.name] == session]
@@ -131,7 +132,7 @@ def find_session(
             continue
         try:
             signal, inside = look(archive)
-        except Exception as error:  # whatever is wrong with an archive of another name
+        except Exception as error:  # any error in an archive with another name
             if archive in named:
                 raise
             errors.append(error)
@@ -146,26 +147,26 @@ def find_session(
 
 
 def _alike(name: str, session: str) -> int:
-    """How many letters at the beginning are the same."""
+    """The length of the common prefix of two texts."""
     pairs = zip(name, session, strict=False)
     return len([*takewhile(lambda pair: pair[0] == pair[1], pairs)])
 
 
 def look_for_responses(archive: Archive) -> tuple[SlowSignal, Iterable[str] | None]:
-    """The spike times of an archive, and its cells."""
+    """The spike times of an archive, and the ids of its cells."""
     (resp,) = read_signals(archive, "resp")
     return resp, {*resp.chans, *resp.keys}
 
 
 class Responses:
-    """The records of a session, out of one or more recordings.
+    """The records of a session, from one or more recordings.
 
     Parameters
     ----------
     signals : list of SlowSignal
         The spike times in the recordings.
     names : mapping of str to str
-        Cell -> its name in the recordings. Those that no recording holds have no records.
+        The name of each cell in the recordings. Cells that no recording holds have no records.
     """
 
     def __init__(self, signals: list[SlowSignal], names: Mapping[str, str]) -> None:
@@ -181,7 +182,7 @@ class Responses:
         self.stimuli = sorted({stim for each in signals for stim in each.epochs.stimuli()})
 
     def keys(self, cells: Iterable[str], stimuli: Iterable[str]) -> list[tuple[str, str]]:
-        """The pairs of stimulus and cell that have a trial."""
+        """The pairs of stimulus and cell that have at least one trial."""
         held = [cell for cell in cells if self._holding[cell]]
         for cell in held:
             self._sorted_spikes(cell)
@@ -210,7 +211,7 @@ class Responses:
         return trials
 
     def _sorted_spikes(self, cell: str) -> list[int]:
-        """The bin of each spike, in order. All recordings that hold the cell must say the same."""
+        """The bin of each spike, sorted. All recordings of the cell must have the same spikes."""
         if cell not in self._spikes:
             first, *others = (
                 (each.spikes(self._names[cell]), _bins(each)) for each in self._holding[cell]
@@ -222,7 +223,7 @@ class Responses:
 
 
 def _bins(signal: SlowSignal) -> dict[str, list[tuple[int, int]] | None]:
-    """The bins of all trials."""
+    """First and stop bin of each trial of each stimulus; None where trials are unreadable."""
     return {
         stim: None if trials is None else [(first, stop) for _, first, stop in trials]
         for stim, trials in signal.all_trials.items()
@@ -233,12 +234,12 @@ def _bins(signal: SlowSignal) -> dict[str, list[tuple[int, int]] | None]:
 
 
 def subset(stim: str) -> str:
-    """``val`` or ``est``."""
+    """The subset of a stimulus: ``val`` or ``est``."""
     return "val" if stim.startswith("STIM_00") else "est"
 
 
 def cell_columns(cell: str) -> Row:
-    """What the cell's id says: ``<session>[-<probe>]-<electrode>-<unit>``."""
+    """The columns parsed from a cell id, ``<session>[-<probe>]-<electrode>-<unit>``."""
     session, *parts = cell.split("-")
     probe = parts.pop(0) if len(parts) == 3 else None
     numbers = len(parts) == 2 and all(part.isdigit() for part in parts)

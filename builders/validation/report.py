@@ -1,4 +1,4 @@
-"""What a validation found, for people and for machines."""
+"""Report the results of a validation, as text for people or as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERDICTS = {True: "holds", False: "MISMATCH"}
 
 
 def report(verdicts: Sequence[Verdict], comparison: Comparison | None) -> dict[str, Any]:
-    """All that was found, for ``--json``."""
+    """All results of a validation as a dict, for ``--json``."""
     facts = [
         {
             **{name: getattr(each.fact, name) for name in ("name", "expected", "source", "reads")},
@@ -30,7 +30,7 @@ def report(verdicts: Sequence[Verdict], comparison: Comparison | None) -> dict[s
 
 
 def show(verdicts: Sequence[Verdict], comparison: Comparison | None) -> Iterator[Any]:
-    """All that was found, for people: what `rich` prints."""
+    """Yield all results of a validation, to be printed by `rich`."""
     table = Table("fact", "expected", "found", "verdict", "source", "read")
     sources = list(dict.fromkeys(each.fact.source for each in verdicts))
     errors = list(dict.fromkeys(each.error for each in verdicts if each.error))

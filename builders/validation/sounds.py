@@ -1,4 +1,4 @@
-"""The waveforms of a release, read by a second decoder."""
+"""Check that copies of a sound are equal, and that no sound is in both subsets."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from builders.validation.reference import Sound
 
 
 class SoundCopies:
-    """Spectrograms by their content: what should be the same, and what must not be.
+    """Collect spectrograms, and find copies that differ and sounds that are in both subsets.
 
-    Validation sounds of one name and one length are played in many sessions, of which each has a
-    copy of its own: they are one sound. No model is tested fairly on a sound that it was fitted to:
-    no estimation sound equals a validation sound, whatever their names.
+    Many sessions play the same validation sounds, and each has its own copy: copies with the same
+    name and shape must be equal. A fair test must not use sounds of the fit: no estimation sound
+    may equal a validation sound, whatever their names.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class SoundCopies:
             self._copies.setdefault((sound.stim, shape), {}).setdefault(key, place)
 
     def differences(self) -> Iterator[Difference]:
-        """Copies that are not the same, and sounds that are in both subsets."""
+        """Yield copies that differ, and sounds that are in both subsets."""
         for (stim, shape), copies in self._copies.items():
             (first, _), *others = copies.values()
             for archive, _ in others:

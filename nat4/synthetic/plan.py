@@ -1,4 +1,4 @@
-"""What is planted where in a synthetic nat4 release."""
+"""The plan of a synthetic nat4 release: its sites, cells and sounds, and their oddities."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ GAP = {"mini": (0.5, 2.0), "full": (0.5, 11.0)}
 
 
 class Size(NamedTuple):
-    """Numbers of cells of an area, all in all and where something is odd, and of odd traces."""
+    """Number of cells of an area, and how many cells and traces have an oddity."""
 
     cells: int
-    fewest: int  # cells of a site
+    fewest: int  # cells of the smallest site
     deaf: int  # not sig_auditory
     padded: int  # with one more zero in the site files
-    missing: int  # pairs of a cell and a sound that the population has no data of
+    missing: int  # (cell, sound) pairs without data in the population
 
 
 AREAS = ("A1", "PEG")
@@ -46,8 +46,8 @@ SITES = {
     ("full", "PEG"): "ARM017a ARM018a ARM019a ARM021b ARM022b ARM023a ARM024a ARM025a ARM026b "
     "ARM027a ARM028b",
 }
-EXTRA_SITE = "TNC022a"  # among the files of PEG, and in no population
-SILENT_SITES = ("ARM029a", "ARM017a")  # one cell of theirs has no spikes
+EXTRA_SITE = "TNC022a"  # has a file in PEG, but is in no population
+SILENT_SITES = ("ARM029a", "ARM017a")  # each has one cell without spikes
 WORDS = (
     "violin", "Piano_solo", "ferret_vocalization", "Rain", "street_noise", "male_speech",
     "BBC_radio", "crickets", "drum_kit", "water_tap", "Owl", "footsteps",
@@ -62,8 +62,8 @@ class Site:
     ----------
     name : str
     cells : dict of str to tuple of str
-        The population's cells of this site, in its order; the ids that stand for each of them in
-        the site file: its own, one padded differently, two such (nobody can tell which), or none.
+        The population's cells of this site, in its order; and for each the matching ids in the
+        site file: the same id, one padded differently, two such (ambiguous), or none.
     extra : tuple of str
         Cells that only the site file holds.
     repetitions : dict of str to int
@@ -71,7 +71,7 @@ class Site:
     overlap : bool
         Whether the epochs name a trial that begins during another one.
     hard, silent : str
-        Cell ids: the one with hard spikes; one without any, or "".
+        Ids of the cell with `hard_spikes`, and of the cell without spikes (or "").
     """
 
     name: str
@@ -90,7 +90,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Plan:
-    """One area of a release.
+    """The plan of one area of a release.
 
     Attributes
     ----------
@@ -100,13 +100,13 @@ class Plan:
     val, est : tuple of str
         Epoch names of the sounds, in the population's order.
     missing : dict of (str, str) to (int, int)
-        Cell and estimation sound, and the first and last + 1 bin that the population lacks.
+        Start and stop of the missing bins in the population, by cell and estimation sound.
     deaf : frozenset of str
         Cells that are not ``sig_auditory``.
     unlisted : str
-        The cell that the table of predictions lacks, or "".
+        The cell that is missing from the table of predictions, or "".
     driven : bool
-        Whether its cells are those of `builders.synthetic.filters`.
+        Whether its cells have known filters, see `builders.synthetic.filters`.
     """
 
     area: str
@@ -126,12 +126,12 @@ class Plan:
 
     @property
     def padded(self) -> dict[str, str]:
-        """The cells whose one id in the site files differs from the population's."""
+        """The cells with exactly one id in the site files that differs from the population's."""
         return {cell: ids[0] for cell, ids in self.cells.items() if len(ids) == 1 != (cell in ids)}
 
 
 def plan(area: str, scale: Scale, seed: int = 0, driven: bool = False) -> Plan:
-    """What a release holds of one area, and what is odd about it."""
+    """Plan what a release holds of one area, and its oddities."""
     rng = generator(seed, "plan", area, scale)
     size, names = SIZES[scale, area], SITES[scale, area].split()
     mini_a1 = (scale, area) == ("mini", "A1")
@@ -188,7 +188,7 @@ def sounds(scale: Scale, seed: int = 0) -> tuple[list[str], list[str]]:
 
 
 def waveform_names(scale: Scale, seed: int = 0) -> list[str]:
-    """Names in ``wav.zip`` of all sounds: the epochs', but some of those differ in letter case."""
+    """Names of all sounds in ``wav.zip``: as in the epochs, except some in lower case."""
     est, val = sounds(scale, seed)
     names = [stim.removeprefix("STIM_") for stim in sorted(est + val)]
     mixed = [name for name in names if name != name.lower()]
@@ -196,7 +196,7 @@ def waveform_names(scale: Scale, seed: int = 0) -> list[str]:
 
 
 def _cell_ids(rng: np.random.Generator, site: str, count: int) -> list[str]:
-    """Ids of `count` cells: the electrodes at random, the units of each from 1 on."""
+    """Ids of `count` cells: electrodes are random, units of each electrode count from 1."""
     electrodes = np.sort(rng.integers(1, 65, count)).tolist()
     units = [electrodes[: i + 1].count(electrode) for i, electrode in enumerate(electrodes)]
     return [f"{site}-{e:02d}-{u}" for e, u in zip(electrodes, units, strict=True)]

@@ -1,9 +1,9 @@
 """A synthetic nat4 release: the published names, counts and quirks; values made up.
 
-`full` has every site and about the published weight; `mini` a few sites that between them hold
-every peculiarity. What is planted where, `plan` says; cell ids and stimulus names are made up.
+`full` has every site and about the published size. `mini` has a few sites that together have every
+peculiarity. `plan` decides what goes where; cell ids and stimulus names are made up.
 
-Sites, counts and formats are the published ones (Pennington & David, PLoS Comput Biol 2023).
+Sites, counts and formats are as published (Pennington & David, PLoS Comput Biol 2023).
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ RESPONSES = np.append(np.arange(NOT_RECORDED) / STEPS, np.nan)
 def synthesize(folder: Path, scale: Scale, seed: int = 0, driven: bool = False) -> None:
     """Write a synthetic release.
 
-    For each area ``<area>_NAT4_ozgf.fs100.ch18.tgz``, ``<area>_pred_correlation.csv`` and the
-    folder ``<area>_single_sites``; the one of PEG is a zip, as published, in `mini`. For both
+    Each area has ``<area>_NAT4_ozgf.fs100.ch18.tgz``, ``<area>_pred_correlation.csv`` and the
+    folder ``<area>_single_sites``; in `mini`, the folder of PEG is a zip, as published. Both share
     ``wav.zip``, with 1 s of every sound; if driven, ``filters.npz`` as well.
 
     Parameters
     ----------
     folder : Path
-        Empty, or not there yet.
+        An empty folder, or one that does not exist yet.
     scale : {"mini", "full"}
         7 site recordings (a release of 1 MB), or all 34 (some 200 MB).
     seed : int
@@ -94,15 +94,15 @@ def synthesize(folder: Path, scale: Scale, seed: int = 0, driven: bool = False) 
 
 
 def record(area: Plan, site: Site, seed: int) -> tuple[Timeline, dict[str, Floats]]:
-    """What happened at a site: the validation sounds, and the cells' spike times.
+    """Simulate the recording of a site: its validation sounds, and its cells' spike times.
 
     Returns
     -------
     Timeline
-        At 1 ms.
+        The presentations, with bins of 1 ms.
     dict of str to (n,) float64
-        Seconds, of each cell of the site file, and under the population's id of each cell that
-        is in the population alone.
+        Spike times in seconds: of each cell of the site file; and of each cell that only the
+        population has, under its id there.
     """
     rng = generator(seed, "recording", site.name)
     line = timeline(rng, site.repetitions, DURATION, SITE_FS, silence=SILENCE, gap=GAP[area.scale])
@@ -127,7 +127,7 @@ def _sound(area: Plan, seed: int, stim: str) -> Floats:
 
 
 def validation_means(line: Timeline, times: Floats, stims: Iterable[str]) -> Codes:
-    """Mean count per 10 ms bin of a cell over the trials of each sound, the sounds in a row.
+    """Mean count of a cell per 10 ms bin over the trials of each sound, sounds concatenated.
 
     Returns
     -------
@@ -142,13 +142,13 @@ def validation_means(line: Timeline, times: Floats, stims: Iterable[str]) -> Cod
 
 
 def responses(area: Plan, heard: Floats, seed: int) -> Codes:
-    """The population's responses to what it heard, (F, T) float64.
+    """The population's responses to the sound `heard`, (F, T) float64.
 
     Returns
     -------
     (C, T) uint16
-        In units of 1 / `STEPS`, or `NOT_RECORDED`. The validation sounds' are the site recordings'
-        means; for a cell with two ids there, those of the first.
+        In units of 1 / `STEPS`, or `NOT_RECORDED`. Responses to validation sounds are means of the
+        site recordings; for a cell with two ids there, of the first id.
     """
     est = heard[:, len(area.val) * N_BINS :].astype(np.float32)
     compressed, n_est = compress(heard[:, -est.shape[1] :]), est.shape[1]
@@ -182,7 +182,7 @@ def write_population(folder: Path, area: Plan, seed: int) -> None:
     table = responses(area, heard, seed)
     cells = list(area.cells)
     values, codes = np.unique(heard, return_inverse=True)
-    # One column, or one per cell, which is 0 where the cell was not recorded as well.
+    # One column; or, for PEG, one per cell, which is also 0 where the cell was not recorded.
     mask = table != NOT_RECORDED if area.area == "PEG" else np.ones((1, n_bins), bool)
     mask[:, :n_val] = False
     bands = [f"stim{band}" for band in range(BANDS)]
@@ -256,9 +256,9 @@ def write_predictions(folder: Path, area: Plan, seed: int) -> None:
 
 
 def _zip(folder: Path) -> None:
-    """Replace a folder by a zip of it; the recordings in it are packed already."""
+    """Replace a folder by a zip without compression: its recordings are compressed already."""
     with zipfile.ZipFile(folder.with_name(folder.name + ".zip"), "w") as archive:
         for path in sorted(folder.iterdir()):
-            # A ZipInfo of our own has no time in it.
+            # A ZipInfo made here has no time stamp.
             archive.writestr(zipfile.ZipInfo(f"{folder.name}/{path.name}"), path.read_bytes())
     shutil.rmtree(folder)

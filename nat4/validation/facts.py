@@ -1,4 +1,4 @@
-"""What was published about nat4, and how to find it in a release."""
+"""Published facts about nat4, and how to measure them in a release."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RECORD = "doi:10.5281/zenodo.8044773"
 
 
 def count_lists(release: Release, name: str) -> dict[str, object]:
-    """What an area's list of cells alone decides; opens nothing else."""
+    """Facts from an area's cell list; opens nothing else."""
     area = read_area(release, name)
     with (files("nat4") / "sites.csv").open(encoding="utf-8") as file:
         sites = {row["siteid"] for row in csv.DictReader(file) if row["area"] == name}
@@ -34,7 +34,7 @@ def count_archives(release: Release, name: str) -> dict[str, object]:
 
 
 def count_area(release: Release, name: str) -> dict[str, object]:
-    """What an area's recordings decide, for ``builders info`` too; opens all of them."""
+    """Facts from an area's recordings, also for ``builders info``; opens all of them."""
     area = read_area(release, name)
     cells, population = area.cells(), area.signal(RESPONSE)
     stimuli = population.stimuli()

@@ -1,4 +1,4 @@
-"""The slow, obvious reader of a nat4 release; see `builders.validation.reference`."""
+"""The slow, simple reader of a nat4 release; see `builders.validation.reference`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AREAS, BANDS = ("A1", "PEG"), 18
 
 
 def sources(release: Release) -> Iterator[Source]:
-    """For each area the population recording, then each site's; last, the stimuli of both."""
+    """Yield, for each area, passes over its population and its sites; last, all stimuli."""
     lacking = release.lacking(f"{name}_pred_correlation.csv" for name in AREAS)
     here = [name for name in AREAS if f"{name}_pred_correlation.csv" not in lacking]
     areas = [Area(release, name) for name in here or AREAS]
@@ -98,7 +98,7 @@ class Area:
         return Reading(shards)
 
     def val(self, site: str) -> Reading:
-        """The validation records: all trials, of each cell that can be told in the recordings."""
+        """The validation records: all trials of each cell that can be found in the recordings."""
         path = f"data/{self.name}/{site}/val.parquet"
         signals = self.recordings(site, slow.look_for_responses)
         if not signals:
@@ -126,7 +126,7 @@ class Area:
         return Reading([Shards(path, responses.archive, keys, record)])
 
     def recordings(self, site: str, look: slow.Look) -> list[SlowSignal]:
-        """The spike times of a site that is not left out, and whose archives are there."""
+        """The spike times of a site; empty if it is excluded or its archives are missing."""
         directory = f"{self.name}_single_sites"
         if site in self.excluded or self._release.lacking([f"{directory}.zip"]):
             return []
@@ -138,7 +138,7 @@ class Area:
         return [cell for cell in self.cells if cell not in self.excluded]
 
     def _columns(self, stim: str, cell: str | None) -> Row:
-        """All columns of a record but those that hold data."""
+        """All columns of a record except the ones that hold data."""
         name = name_in_site(str(cell), self.cells, self._listed)
         listed = self._listed[name] if name else {}
         own = {"area": self.name, "auditory": flag(listed.get("sig_auditory"))}
@@ -147,7 +147,7 @@ class Area:
 
 
 class Population:
-    """The windows of the estimation sounds in a population's rasters.
+    """The windows of the estimation sounds in a population's raster.
 
     ``population[stim, cell]`` is the trace, (T,), of each of the cell's trials.
     """
@@ -177,7 +177,7 @@ class Population:
         ]
 
     def _is_trial(self, stim: str, trial: int, column: int) -> bool:
-        """Whether values are there, and not such as are missing where the mask leaves them out."""
+        """False if all values are missing, or some are and `mask_est` excludes all of these."""
         window = self._windows[stim][trial]
         is_missing = ~np.isfinite(window[:, column])
         if is_missing.all() or not is_missing.any():
@@ -190,16 +190,16 @@ class Population:
 
 
 def _masks(area: Area, stim: str) -> list[Float32s]:
-    """What `mask_est` is in each window of a sound; none where it cannot be read."""
+    """The part of `mask_est` in each window of a sound; empty if it cannot be read."""
     try:
         mask = area.population("mask_est")
         return _windows(mask, mask.raster(), stim)
-    except Exception:  # whatever is wrong with it, it explains nothing
+    except Exception:  # an unreadable mask excludes nothing
         return []
 
 
 def _windows(signal: SlowSignal, values: Float32s, stim: str) -> list[Float32s]:
-    """(T, C) for each time that a sound was presented; cut where the values end."""
+    """The values (T, C) in each presentation of a sound; cut where the values end."""
     return [values[first:stop] for _, first, stop in signal.epochs.trials(stim)]
 
 
@@ -208,7 +208,7 @@ def _of_stim(stim: str) -> Row:
 
 
 def name_in_site(cell: str, cells: Sequence[str], held: Collection[str]) -> str | None:
-    """The cell's id among others: its own, or the one with the same numbers."""
+    """The id of a cell in `held`: the same id, or the only one with the same numbers; or None."""
     if cell in held:
         return cell
     in_held, in_cells = ([each for each in ids if _same(cell, each)] for ids in (held, cells))
@@ -216,13 +216,13 @@ def name_in_site(cell: str, cells: Sequence[str], held: Collection[str]) -> str 
 
 
 def _same(cell: str, other: str) -> bool:
-    """Whether two ids differ in no more than the zeros before their numbers."""
+    """Whether two ids are equal except for leading zeros of their numbers."""
     one, two = ([part.lstrip("0") for part in each.split("-")] for each in (cell, other))
     return one == two
 
 
 def _stimuli(areas: list[Area]) -> Reading:
-    """Each sound from the first population that has it; trials as counted where they are."""
+    """Each sound from the first population that has it; validation trials as sites count them."""
     rows: dict[str, Row] = {}
     rasters: list[tuple[SlowSignal, Float32s]] = []
     excluded = areas[0].excluded
@@ -264,11 +264,11 @@ def _stimuli(areas: list[Area]) -> Reading:
 def _sounds(
     rasters: list[tuple[SlowSignal, Float32s]], excluded: Collection[str]
 ) -> Iterator[Sound]:
-    """All sounds of all populations."""
+    """Yield all copies of all sounds in all populations."""
     for signal, values in rasters:
         for stim in signal.epochs.stimuli():
             if stim not in excluded:
-                with suppress(Exception):  # of the second population, nobody asks for it
+                with suppress(Exception):  # shards use the first population's copy only
                     for window in _windows(signal, values, stim):
                         yield Sound(signal.archive.name, stim, window.T)
 
@@ -283,16 +283,16 @@ def _epochs_of_sites(area: Area) -> list[SlowEpochs]:
     for site in area.sites:
         try:
             found += [each.epochs for each in area.recordings(site, _look_at_names)]
-        except Exception:  # its sounds are counted at the next
+        except Exception:  # its sounds are counted at the next site
             continue
     return found
 
 
 def _counts(sites: list[SlowEpochs], stim: str) -> Iterator[int]:
-    """How many trials a sound has at each site that has it."""
+    """Yield the number of trials of a sound at each site that has it."""
     for epochs in sites:
         if stim in epochs.stimuli():
-            with suppress(ValueError, OverflowError):  # it is counted at the next
+            with suppress(ValueError, OverflowError):  # the sound is counted at the next site
                 yield len(epochs.trials(stim))
 
 

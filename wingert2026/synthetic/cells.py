@@ -1,7 +1,7 @@
 """The cell list of a synthetic wingert2026 release: published ids, counts and formats.
 
-`cells.csv` and `sites.csv` are the published cell and site ids; the counts are those of Wingert et
-al., Nat Neurosci 2026, and its ``cell_list.csv``.
+`cells.csv` and `sites.csv` are the published cell and site ids; the counts are from Wingert et al.,
+Nat Neurosci 2026, and its ``cell_list.csv``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from builders.synthetic.files import generator
 
-# Areas of the sites that hold cells of another area than the one they were seen as.
+# Numbers of cells by area, for sites with cells outside the area stated in `sites.csv`.
 MIXED_SITES: list[tuple[tuple[str, ...], dict[str, int]]] = [
     (("LMD037a", "PRN008a"), {"A1": 113, "AC": 169}),
     (("PRN045b",), {"HC": 37, "AC": 10}),
@@ -61,7 +61,7 @@ def cell_list(seed: int, sessions: Collection[str] | None = None) -> Iterator[di
     ----------
     seed : int
     sessions : collection of str, optional
-        Those whose cells to list, all by default; the rows are the same either way.
+        Sessions whose cells to list, all by default; a cell's row is the same in both cases.
 
     Yields
     ------
@@ -132,10 +132,10 @@ def _anatomy(
 
 
 def _waveform(rng: np.random.Generator, width: int) -> str:
-    """A spike waveform of 100 points, its peak `width` points after the trough, as numpy prints it.
+    """A spike waveform of 100 points, as numpy prints it; its peak is `width` after the trough.
 
-    numpy prints scientific notation where magnitudes differ by more than 1000 times; half of the
-    waveforms are given a point that small, the others lose theirs.
+    numpy prints scientific notation if magnitudes differ by a factor of more than 1000. Half of the
+    waveforms get such a small point; in the others, small points are set to 0.
     """
     time = np.arange(100) - 49
     trough = -np.exp(-0.5 * (time / (width / 5)) ** 2)
@@ -149,7 +149,7 @@ def _waveform(rng: np.random.Generator, width: int) -> str:
 
 
 def _areas(rng: np.random.Generator, sites: Mapping[str, str]) -> dict[str, str]:
-    """Area of each cell, "" where it has none."""
+    """The area of each cell; "" if it has none."""
     with _table("sites.csv").open(encoding="utf-8") as file:
         seen = {row["siteid"]: row["area_seen"] for row in csv.DictReader(file)}
     areas = {cell: seen[site].replace("none", "") for cell, site in sites.items()}
@@ -165,7 +165,7 @@ def _deal(
     counts: Mapping[T, int],
     known: Mapping[str, T] | None = None,
 ) -> dict[str, T]:
-    """Give each cell a label at random, each label exactly `counts` times, but the known ones."""
+    """Give each cell a random label, each exactly `counts` times; cells in `known` keep theirs."""
     dealt = {cell: label for cell, label in (known or {}).items() if cell in set(cells)}
     rest = [cell for cell in cells if cell not in dealt]
     left = Counter(counts)

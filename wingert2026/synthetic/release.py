@@ -1,9 +1,9 @@
 """A synthetic wingert2026 release: the published names, counts and quirks; values made up.
 
-`full` has every session and about the published weight; `mini` a few sessions that between them
-hold every peculiarity, with the rows that `full` lists for their cells.
+`full` has every session and about the published size. `mini` has a few sessions that together have
+every peculiarity; their cells have the same rows in the list as in `full`.
 
-Counts, names and formats are the published ones (Wingert et al., Nat Neurosci 2026, and its
+Counts, names and formats are as published (Wingert et al., Nat Neurosci 2026, and its
 ``cell_list.csv``); `cells.csv` and `sites.csv` are the published cell and site ids.
 """
 
@@ -29,8 +29,8 @@ from wingert2026.synthetic.cells import published_cells, session_of, write_cell_
 FS, BANDS = 100, 32
 VALIDATION = [f"STIM_00seq{n}.wav" for n in "1234"] + [f"STIM_00seq{n}_hand.wav" for n in "56"]
 
-# Numbers of estimation and validation stimuli: first the sessions of `mini`, in the order that
-# gives each of them its quirks; then the others that are not left to chance in `full`.
+# Numbers of estimation and validation stimuli: first of the sessions of `mini` (their order decides
+# on their quirks); then of other sessions whose numbers are not random in `full`.
 MINI = {
     "CLT027c": (9, 2),
     "CLT028c": (100, 6),
@@ -44,7 +44,8 @@ MINI = {
 }
 AS_PUBLISHED = {session: MINI[session] for session in ("CLT027c", "CLT028c", "SLJ032a", "PRN015a")}
 LARGEST = {"CLT033c": (250, 6)}
-ARCHIVES = {"PRN015a": ("PRN015b",), "PRN018a": ("PRN018a", "PRN018b")}  # where not the session's
+# Names of the archives of a session, if they differ from its name.
+ARCHIVES = {"PRN015a": ("PRN015b",), "PRN018a": ("PRN018a", "PRN018b")}
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,17 @@ class PlannedArchive:
     Attributes
     ----------
     session, name : str
-        The first part of its cell ids, and what its file name says instead.
+        The session, as in its cell ids, and the name in its file name, which may differ.
     position : int
-        In the release; decides on the quirks of its layout.
+        Position in the release; decides on the quirks of its layout.
     cells : tuple of str
         The cells that it holds.
     repetitions : dict of str to int
-        Presentations of each stimulus.
+        Number of presentations of each stimulus.
     compressible : bool
         See `builders.synthetic.sounds.spectrogram`.
     driven : bool
-        Whether its cells are those of `builders.synthetic.filters`.
+        Whether its cells have known filters, see `builders.synthetic.filters`.
     """
 
     session: str
@@ -77,7 +78,7 @@ class PlannedArchive:
 
     @property
     def n_bins(self) -> int:
-        """Length of each presentation: that of one of the two cohorts."""
+        """Length of each presentation in bins; it differs between the two cohorts."""
         return 2200 if self.session.startswith("CLT") else 2000
 
 
@@ -92,7 +93,7 @@ def synthesize(
     Parameters
     ----------
     folder : Path
-        Empty, or not there yet.
+        An empty folder, or one that does not exist yet.
     scale : {"mini", "full"}
         10 archives (some 40 MB), or all 68 (some 4 GB, and 4 GB of sounds).
     seed : int
@@ -109,7 +110,7 @@ def synthesize(
     recordings = folder / "recordings"
     recordings.mkdir()
     todo = archives(scale, seed, driven)
-    # The longest first, lest one worker be left alone with one of them at the end.
+    # The longest first, so that at the end no worker is still busy with a long one alone.
     todo.sort(key=lambda archive: -sum(archive.repetitions.values()) * len(archive.cells))
     sessions = {archive.session for archive in todo}
     cells = sorted({cell for archive in todo for cell in archive.cells})
@@ -126,10 +127,10 @@ def synthesize(
 
 
 def sounds(release: list[PlannedArchive]) -> dict[str, float]:
-    """Name in ``wav.zip`` of every stimulus, and how long its sound lasts, in seconds.
+    """The length in seconds of every sound, by its name in ``wav.zip``.
 
-    That is from 1 s after the start to 1 s before the end of the longest presentation, 20 s where
-    a session of the cohort with 22 s plays the stimulus and 18 s elsewhere.
+    A sound lasts from 1 s after the start to 1 s before the end of the longest presentation: 20 s
+    if a session with presentations of 22 s plays it, else 18 s.
     """
     seconds: dict[str, float] = {}
     for archive in release:
@@ -143,7 +144,7 @@ def sounds(release: list[PlannedArchive]) -> dict[str, float]:
 def archives(
     scale: Literal["mini", "full"], seed: int, driven: bool = False
 ) -> list[PlannedArchive]:
-    """The archives of a release, those of `mini` first."""
+    """The archives of a release; the sessions of `mini` come first."""
     cells: dict[str, list[str]] = {}
     for cell, _ in published_cells():
         cells.setdefault(session_of(cell), []).append(cell)
@@ -183,7 +184,7 @@ def _repetitions(session: str, scale: str, seed: int) -> dict[str, int]:
 def write_archive(folder: Path, archive: PlannedArchive, seed: int) -> Path:
     """Write one archive into `folder`, and return its path.
 
-    What it holds depends on its session; how it is laid out on its own place in the release.
+    Its content depends on its session; its layout depends on its position in the release.
     """
     session, position, n_bins = archive.session, archive.position, archive.n_bins
     level = 4 if archive.compressible else 1

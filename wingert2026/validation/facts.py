@@ -1,4 +1,4 @@
-"""What was published about wingert2026, and how to find it in a release."""
+"""Published facts about wingert2026, and how to measure them in a release."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ RECORD = "doi:10.5281/zenodo.18331549"
 LIST, RECORDINGS = f"cell_list.csv of {RECORD}", f"recordings.zip of {RECORD}"
 
 LAYERS = ("13", "44", "56")
-#: Sites whose areas and numbers of cells are looked at.
+#: Sites whose areas are checked, and sites whose numbers of cells are checked.
 AREAS_OF = ("LMD037a", "PRN008a", "SLJ032a", "SLJ032a-B")
 CELLS_OF = ("CLT027c", "CLT028c", "SLJ032a", "SLJ032a-B", "PRN056a", "LMD037a")
 
 
 def count_cells(release: Release) -> dict[str, object]:
-    """What ``cell_list.csv`` alone decides, for ``builders info`` too; opens nothing else."""
+    """Count cells, sites and sessions; reads the cell list only. Also for ``builders info``."""
     cells = read_list(release).table
     areas = Counter(area or UNLABELED for area in cells["area"].to_pylist())
     return {
@@ -44,7 +44,7 @@ def count_cells(release: Release) -> dict[str, object]:
 
 
 def count_details(release: Release) -> dict[str, object]:
-    """More of what ``cell_list.csv`` alone decides."""
+    """More facts from ``cell_list.csv``; opens no other file."""
     columns = ["cell_id", "site", "session", "area", "layer", "narrow", "goodpred"]
     cells = read_list(release).table.select(columns).to_pylist()
     cohort = [cell for cell in cells if cell["area"] in ("A1", "PEG")]
@@ -75,10 +75,10 @@ def count_details(release: Release) -> dict[str, object]:
 
 
 def count_records(release: Release, sessions: tuple[str, ...]) -> dict[str, object]:
-    """What the recordings of some sessions decide; opens no other archive.
+    """Facts from the recordings of some sessions; opens no other archive.
 
-    A record is a pair of a cell and a stimulus of one session; of the pairs of a cell and a
-    stimulus of two sessions there are no data.
+    A record is a pair of a cell and a stimulus of the same session. There are no data for a cell
+    and a stimulus of different sessions.
     """
     cells = read_list(release).table
     held, stimuli, records = 0, 0, 0
@@ -109,7 +109,7 @@ def count_records(release: Release, sessions: tuple[str, ...]) -> dict[str, obje
 
 
 def count_cohorts(release: Release) -> dict[str, object]:
-    """What the recordings of all sessions decide; opens all archives."""
+    """Facts from the recordings of all sessions; opens all archives."""
     cells = read_list(release).table
     sessions = cells["session"].unique().to_pylist()
     length = {
@@ -125,7 +125,7 @@ def count_cohorts(release: Release) -> dict[str, object]:
 
 
 def _responses(release: Release, cells: pa.Table, session: str) -> list[Signal]:
-    """What the session's recordings say of its cells and stimuli, without their spikes."""
+    """The response signals of a session's recordings, without their spikes."""
     listed = cells["session"].unique().to_pylist()
     archives = release.archives("recordings")
     found = read_session(archives, session, listed, RESPONSE, data=False)
@@ -135,7 +135,7 @@ def _responses(release: Release, cells: pa.Table, session: str) -> list[Signal]:
 
 
 def _n_bins(response: Signal) -> int:
-    """The length of most trials: it is off by one where an onset lies half-way between bins."""
+    """The most common trial length; others differ by 1, if an onset is halfway between bins."""
     lengths = Counter(
         n for stim in response.stimuli() for n in response.trials(stim).n_bins.tolist()
     )
@@ -148,7 +148,7 @@ def _published(name: str) -> list[dict[str, str]]:
 
 
 def _texts(values: Iterable[str | int | None]) -> str:
-    """What there is, each once."""
+    """The distinct values as sorted text, separated by commas."""
     return ", ".join(map(str, sorted(set(values), key=lambda value: f"{value!s:0>9}")))
 
 

@@ -1,4 +1,4 @@
-"""The slow, obvious reader of a wingert2026 release; see `builders.validation.reference`."""
+"""The slow, simple reader of a wingert2026 release; see `builders.validation.reference`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BANDS = 32
 
 
 def sources(release: Release) -> Iterator[Source]:
-    """The responses and the stimuli of each session of the cell list."""
+    """Yield one pass over the responses and one over the stimuli of each listed session."""
     listed: dict[str, dict[str, dict[str, str]]] = {}
     for cell, row in read_list(release.file("cell_list.csv")).items():
         listed.setdefault(cell.split("-")[0], {})[cell] = row
@@ -31,7 +31,7 @@ def sources(release: Release) -> Iterator[Source]:
 
 
 class Session:
-    """One session: its cells as they are listed, and where its recordings may be."""
+    """One session: its listed cells, and the archives that may hold its recordings."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Session:
         self._listed, self._excluded = listed, excluded
 
     def records(self) -> Reading:
-        """All trials of each listed cell that a recording has spike times of."""
+        """The records: all trials of each listed cell that has spike times in a recording."""
         places = {(row.get("area"), row["siteid"]): None for row in self._cells.values()}
         paths = {
             (area, site, subset): f"data/{area or 'unlabeled'}/{site}/{subset}.parquet"
@@ -122,7 +122,7 @@ class Session:
     def _sounds(self, signals: list[SlowSignal]) -> Iterator[Sound]:
         for signal in signals:
             for stim in self._of_subset(signal.keys, "est", "val"):
-                with suppress(Exception):  # asked for its row, the shard fails as well
+                with suppress(Exception):  # the comparison of its row reports the same error
                     yield Sound(signal.archive.name, stim, _spectrogram(signal, stim))
 
     def _find(self, look: slow.Look) -> list[SlowSignal]:
@@ -131,7 +131,7 @@ class Session:
         return slow.find_session(self._archives, self._name, self._listed, self._cells, look)
 
     def _of_subset(self, stimuli: Iterable[str], *subsets: str) -> list[str]:
-        """Those that are not left out."""
+        """The stimuli of these subsets that the user has not excluded."""
         return [
             stim
             for stim in stimuli
@@ -147,13 +147,13 @@ def _look_for_stimuli(archive: Archive) -> tuple[SlowSignal, Iterable[str] | Non
     (stim,) = read_signals(archive, "stim")
     try:
         (resp,) = read_signals(archive, "resp")
-    except Exception:  # what the archive is called must do
+    except Exception:  # then only the archive's name tells its session
         return stim, None
     return stim, resp.chans or resp.keys
 
 
 def _spectrogram(signal: SlowSignal, stim: str) -> Float32s:
-    """(F, T)."""
+    """The spectrogram of a stimulus, (F, T) float32."""
     values = signal.values(stim).astype(np.float32)
     if values.ndim != 2:
         raise ValueError(f"{stim} has the shape {values.shape}")
