@@ -198,7 +198,7 @@ def read_table(
     md5: str = "",
     source: str = "",
 ) -> CellList:
-    """Read a CSV with a header and one row per cell, with the values that pandas would give.
+    r"""Read a CSV with a header and one row per cell, with the values that pandas would give.
 
     Parameters
     ----------

@@ -139,7 +139,7 @@ def _convert(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
 def read_tolerant(
     content: bytes, types: Types, cell_id: str, needed: Collection[str] = ()
 ) -> Found:
-    """Read the columns in `types` from any table, as far as they are readable.
+    r"""Read the columns in `types` from any table, as far as they are readable.
 
     Parameters
     ----------
@@ -292,7 +292,7 @@ def _plain_text(text: str) -> str:
 
 
 def _utf8(text: str) -> str:
-    """The text, with bytes that are not UTF-8 written as ``\\xff``."""
+    r"""The text, with bytes that are not UTF-8 written as ``\\xff``."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
