@@ -181,7 +181,7 @@ def fetch(
             path.unlink()
     if dry_run or not yes:
         release.before_whole = ask
-    wanted = storage.archives(builder, release, configs or [])
+    wanted = storage.archives_of(builder, release, configs or [])
     wanted += [release.archive("wav.zip")] if waveforms else []
     missing = [each for each in wanted if each.fetch and not each.path.is_file()]
     for each in missing:
@@ -302,7 +302,7 @@ def verify(
     from builders.export.remote import is_name
 
     on_hub = is_name(path) and not Path(path).exists()
-    problems = hub.verify(path) if on_hub else folder.verify(path)
+    problems = hub.verify_repository(path) if on_hub else folder.verify_folder(path)
     for problem in problems:
         _say(problem)
     if problems:

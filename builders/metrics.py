@@ -40,10 +40,8 @@ from numpy.typing import NDArray
 
 from builders.conventions import BIN_SECONDS
 from builders.errors import CorpusError
-from builders.ragged import depth, flatten_matrices, is_list, pad_trials
+from builders.ragged import Floats, flatten_matrices, is_list, n_axes, pad_trials
 from builders.rows import arrow_batches
-
-Floats = NDArray[np.float64]
 
 #: Powers below this fraction of the mean square are rounding errors and set to zero.
 ROUNDING = 1e-12
@@ -380,7 +378,7 @@ def _as_long(prediction: Floats, n_bins: int) -> Floats:
 
 def _several(response: Any) -> bool:
     """Whether this is a list of stimuli, not one stimulus."""
-    return is_list(response) and depth(response) > 2
+    return is_list(response) and n_axes(response) > 2
 
 
 def _stimuli(response: Any) -> list[Floats]:

@@ -33,7 +33,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from builders.errors import CorpusError
-from builders.ragged import depth, flatten_matrices, is_list, pad_trials
+from builders.ragged import flatten_matrices, is_list, n_axes, pad_trials
 from builders.rows import arrow_batches
 
 #: A NumPy array or a torch tensor; a function returns the type that it was given.
@@ -168,7 +168,7 @@ class BandScaler:
         Lists become float32 arrays.
         """
         spectrogram = _column(rows, "spectrogram")
-        one = depth(spectrogram) == 2
+        one = n_axes(spectrogram) == 2
         scaled = (
             self.scale(_array(spectrogram)) if one else [self.scale(_array(x)) for x in spectrogram]
         )

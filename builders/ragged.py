@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from builders.errors import CorpusError
 
+#: An array of float64.
+Floats = NDArray[np.float64]
 #: Two nested axes: one array, or an array for each row where the rows differ in length.
 Matrix = NDArray[Any] | list[NDArray[Any]]
 
@@ -124,7 +126,7 @@ def pad_trials(response: Any) -> NDArray[Any]:
     TypeError or ValueError
         If `response` is something else.
     """
-    if not (is_list(response) and depth(response) == 2):
+    if not (is_list(response) and n_axes(response) == 2):
         return np.asarray(response)
     trials = [np.asarray(trial, np.float64) for trial in response]
     padded = np.full((len(trials), max(map(len, trials))), np.nan)
@@ -133,12 +135,12 @@ def pad_trials(response: Any) -> NDArray[Any]:
     return padded
 
 
-def depth(value: Any) -> int:
+def n_axes(value: Any) -> int:
     """Number of axes of an array, of a tensor, or of nested lists of these."""
     if hasattr(value, "ndim") and value.dtype != object:
         return int(value.ndim)
     if isinstance(value, list | tuple | np.ndarray):
-        return 1 + (depth(value[0]) if len(value) else 0)
+        return 1 + (n_axes(value[0]) if len(value) else 0)
     return 0
 
 

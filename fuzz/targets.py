@@ -22,7 +22,7 @@ from builders.nems.signal import Signal
 from builders.release.archive import Archive
 from builders.schema import STIMULI
 from builders.shards.cells import read_cells, read_texts
-from builders.shards.spectrograms import Spectrograms
+from builders.shards.spectrograms import StoredSpectrograms
 from fuzz.seeds import MEMBERS, recording, tar_of
 from wingert2026.cells import PUBLISHED
 
@@ -57,7 +57,7 @@ def _columns(stim: str) -> dict[str, str]:
     return dict.fromkeys(("stim_id", "stim", "subset", "session"), stim)
 
 
-def _spectrograms(found: Spectrograms) -> Iterator[pa.Table]:
+def _spectrograms(found: StoredSpectrograms) -> Iterator[pa.Table]:
     return found.tables(found.names, _columns, 2, FEATURES, lambda *_: None)
 
 
@@ -67,7 +67,7 @@ READS: tuple[Callable[[Signal], object], ...] = (
     lambda signal: list(signal.bins(signal.cells, 1000)),
     lambda signal: list(signal.raster_blocks()),
     lambda signal: list(signal.windows(signal.stimuli())),
-    lambda signal: list(_spectrograms(Spectrograms([signal]))),
+    lambda signal: list(_spectrograms(StoredSpectrograms([signal]))),
 )
 
 

@@ -21,7 +21,7 @@ from builders.nems.signal import Signal
 from builders.release.archive import Archive
 from builders.release.local import Release
 from builders.schema import CELL_ID
-from builders.shards.cells import CellList, id_columns, read_table, read_texts
+from builders.shards.cells import CellList, id_columns, read_cell_table, read_texts
 from builders.shards.excluded import read_excluded
 from builders.shards.notes import Note
 from builders.shards.tables import typed
@@ -33,7 +33,7 @@ RESERVED = {*CELL_ID, "auditory", "has_val", "val_match"}
 
 
 #: The signals of the population recordings that are cached, without their data.
-KEPT = (RESPONSE, STIMULUS)
+KEPT_SIGNALS = (RESPONSE, STIMULUS)
 #: The cached signals of each archive, and the keys of the archive when they were read.
 _KNOWN: dict[Archive, tuple[list[str], dict[str, Signal]]] = {}
 
@@ -44,7 +44,7 @@ def _signal(archive: Archive, name: str, data: bool) -> Signal:
     known = _KNOWN.get(archive)
     if not data and known and known[0] == keys and name in known[1]:
         return known[1][name]
-    signals = read_signals(archive, [name] if data else [], {*KEPT, name})
+    signals = read_signals(archive, [name] if data else [], {*KEPT_SIGNALS, name})
     if name not in signals:
         signals = read_signals(archive, [name])  # raises, and says what is wrong
     _KNOWN[archive] = keys, {each: replace(of, data=b"") for each, of in signals.items()}
@@ -270,7 +270,9 @@ def list_name(area: str) -> str:
 def read_area(release: Release, name: str) -> Area:
     """Read an area from its cell list; opens no archive."""
     path = release.file(list_name(name))
-    return Area(release, name, read_table(path, PUBLISHED, "cellid"), read_texts(path, "cellid"))
+    return Area(
+        release, name, read_cell_table(path, PUBLISHED, "cellid"), read_texts(path, "cellid")
+    )
 
 
 def column_type(columns: list[pa.ChunkedArray]) -> pa.DataType:

@@ -18,7 +18,7 @@ from builders.nems.archive import recording_error
 from builders.nems.binning import Trials
 from builders.nems.signal import Signal
 from builders.release.archive import Archive
-from builders.shards.arrow import matrices, table
+from builders.shards.arrow import matrix_lists, table
 from builders.shards.job import Job
 from builders.shards.jobs import left_out
 from builders.shards.notes import Note, Notes
@@ -63,7 +63,7 @@ def stimuli_job(areas: list[Area]) -> Job:
                     columns = {
                         **{key: [value] for key, value in columns_of(stim).items()},
                         "session": [None],
-                        "spectrogram": matrices([spectrogram]),
+                        "spectrogram": matrix_lists([spectrogram]),
                         "dt_ms": [1000 / stimulus.fs],
                         "n_trials": [len(found) if is_est else counted.trials(stim)],
                     }

@@ -20,7 +20,6 @@ from builders.release.local import Release
 from builders.shards.excluded import read_excluded
 from builders.urls import repository_url
 
-CONNECTIONS = 4
 #: The names of a shard's files: complete, being written, and the notes on it.
 SHARD = re.compile(r".+\.[0-9a-f]{32}(\.[0-9a-f]{32}\.parquet|\.partial|\.notes(\.\d+\.\d+)?)")
 #: Lock files used on disks that do not support locks.
@@ -31,7 +30,9 @@ NOTED = re.compile(
 )
 
 
-def archives(corpus: type[CorpusBuilder], release: Release, names: Sequence[str]) -> list[Archive]:
+def archives_of(
+    corpus: type[CorpusBuilder], release: Release, names: Sequence[str]
+) -> list[Archive]:
     """The archives that the configs `names` need; without names, all except waveforms' archives.
 
     Opens no archive. It reads the cell lists and the directories of the zips, which fetches them.

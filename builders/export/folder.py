@@ -85,7 +85,7 @@ class Folder:
         return f"{self._root.rstrip('/')}/{path}"
 
 
-def verify(url: str) -> list[str]:
+def verify_folder(url: str) -> list[str]:
     """Compare a folder with its manifest; reads every file.
 
     Parameters

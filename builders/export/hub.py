@@ -18,7 +18,15 @@ from huggingface_hub import HfApi
 from builders.corpus.builder import CorpusBuilder
 from builders.errors import CorpusError
 from builders.export.manifest import MANIFEST, Manifest, check_own, file_of
-from builders.export.remote import AGAIN, LOG_IN, Remote, attempt, check_login, check_name, look
+from builders.export.remote import (
+    AGAIN,
+    LOG_IN,
+    Remote,
+    attempt,
+    check_login,
+    check_name,
+    read_repository,
+)
 from builders.export.run import export
 from builders.files import home, locked
 
@@ -105,7 +113,7 @@ def push(
     metadata = _licence(corpus, licence, public)
     if not dry_run:
         attempt(cannot, check_login)
-    remote = attempt(cannot, look, repository)
+    remote = attempt(cannot, read_repository, repository)
     _check_visibility(remote, public)
     check_own(remote.sizes, repository)
     if not remote.commit and not dry_run:  # before hours of work: it may not be allowed
@@ -120,7 +128,7 @@ def push(
             if not dry_run:
                 if changed or removed:
                     attempt(cannot, _send, repository, manifest, folder, public)
-                remote = attempt(cannot, look, repository)
+                remote = attempt(cannot, read_repository, repository)
                 attempt(cannot, _check_arrival, remote, manifest, folder)
     except Timeout as error:
         raise CorpusError(cannot, where=folder, why="another process is at it") from error
@@ -131,7 +139,7 @@ def push(
     return Push(remote, manifest, changed, removed, config)
 
 
-def verify(repository: str) -> list[str]:
+def verify_repository(repository: str) -> list[str]:
     """Compare a repository with its manifest; checksums of large files are those the Hub states.
 
     Parameters
@@ -154,7 +162,7 @@ def verify(repository: str) -> list[str]:
 
 
 def _verify(repository: str) -> list[str]:
-    remote = look(repository)
+    remote = read_repository(repository)
     if not remote.commit:
         raise CorpusError(
             f"there is no dataset repository {repository}",
@@ -194,7 +202,7 @@ def _check_visibility(remote: Remote, public: bool) -> None:
 
 def _create(repository: str, public: bool) -> Remote:
     HfApi().create_repo(repository, repo_type="dataset", private=not public, exist_ok=True)
-    return look(repository)
+    return read_repository(repository)
 
 
 def _configs_there(corpus: type[CorpusBuilder], remote: Remote) -> list[str]:
@@ -262,7 +270,7 @@ def _send(repository: str, manifest: Manifest, folder: Path, public: bool) -> No
     If the Hub's answer is lost, the commit may or may not have happened. So the repository is read
     again at each attempt.
     """
-    remote = look(repository)
+    remote = read_repository(repository)
     _check_visibility(remote, public)
     changed, removed = _differences(remote, manifest, folder)
     if changed or removed:

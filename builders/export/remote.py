@@ -111,7 +111,7 @@ def check_login() -> None:
     HfApi().whoami()
 
 
-def look(repository: str) -> Remote:
+def read_repository(repository: str) -> Remote:
     """Read the current state of a repository from the Hub."""
     api = HfApi()
     try:

@@ -39,7 +39,7 @@ MAX_STREAMS = 100_000
 #: Errors that reading an archive can raise; `tarfile` passes on as many kinds as `zipfile`.
 BAD_ARCHIVE = (OSError, tarfile.TarError, igzip_lib.IsalError, *BAD_ZIP)
 #: Limit for text from a file that a message quotes, in characters.
-LONGEST = 500
+LONGEST_QUOTE = 500
 
 
 def recording_error(archive: Archive, member: str, why: object, unit: str = "") -> RecordingError:
@@ -63,8 +63,8 @@ def recording_error(archive: Archive, member: str, why: object, unit: str = "") 
     )
     return RecordingError(
         "cannot read a recording",
-        where=f"{archive}: {where[:LONGEST]}",
-        why=reason if len(reason) <= LONGEST else f"{reason[:LONGEST]} ...",
+        where=f"{archive}: {where[:LONGEST_QUOTE]}",
+        why=reason if len(reason) <= LONGEST_QUOTE else f"{reason[:LONGEST_QUOTE]} ...",
         unit=unit,
         # Not `bool(archive.key)`: an archive in a zip has a key, too, but not a published one.
         is_published=bool(archive.fetch),

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from builders.ragged import Floats
+
 Ints = NDArray[np.int64]
 #: The bins of a cell's spikes; int32 saves memory, since there are millions.
 Train = NDArray[np.int32]

@@ -13,7 +13,8 @@ import math
 import numpy as np
 
 from builders.conventions import STIM
-from builders.nems.binning import Floats, Trials, find_trials
+from builders.nems.binning import Trials, find_trials
+from builders.ragged import Floats
 from builders.texts import is_text, number
 
 COLUMNS = ("name", "start", "end")

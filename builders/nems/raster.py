@@ -20,7 +20,7 @@ from builders.texts import MISSING
 # Bytes of text: one fits the processor's cache, the other suits pyarrow's parsing by column.
 RASTER_BLOCK, NUMBERS_BLOCK = 1 << 18, 1 << 23
 #: Limits: bytes of a line, columns, values; the largest published raster has 22 kB, 849, 76 M.
-MAX_LINE, MAX_WIDTH, MAX_VALUES = 1 << 20, 1 << 14, 1 << 28
+MAX_LINE, MAX_WIDTH, MAX_RASTER_VALUES = 1 << 20, 1 << 14, 1 << 28
 # How the format's writer prints 0 (`%.18e`); counts from 1 to 9 differ only in the first byte.
 ZERO = b"0.000000000000000000e+00"
 
@@ -42,7 +42,7 @@ class Raster:
     ------
     ValueError
         If a row has another number of columns than the first row, or a value is not a number, or a
-        limit is exceeded: `MAX_LINE`, `MAX_WIDTH` or `MAX_VALUES`.
+        limit is exceeded: `MAX_LINE`, `MAX_WIDTH` or `MAX_RASTER_VALUES`.
     """
 
     def __init__(self, text: IO[bytes]) -> None:
@@ -68,8 +68,8 @@ class Raster:
 
     def _pack(self, values: NDArray[np.float32]) -> None:
         self._n_bins += len(values)
-        if self._n_bins * self.width > MAX_VALUES:
-            raise ValueError(f"more than {MAX_VALUES} values")
+        if self._n_bins * self.width > MAX_RASTER_VALUES:
+            raise ValueError(f"more than {MAX_RASTER_VALUES} values")
         self._packed.append((len(values), pa.compress(values, "lz4", asbytes=True)))
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:

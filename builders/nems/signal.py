@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from builders.errors import CorpusError, RecordingError
 from builders.nems.archive import recording_error
-from builders.nems.binning import Floats, Train, Trials, spike_bins
+from builders.nems.binning import Train, Trials, spike_bins
 from builders.nems.epochs import Epochs
 from builders.nems.hdf5 import BAD_HDF5, MAX_VALUES, dataset, line_of_values, read_values
 from builders.nems.raster import Raster
+from builders.ragged import Floats
 from builders.release.archive import Archive
 from builders.texts import is_text
 from builders.threads import Threads

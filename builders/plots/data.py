@@ -65,7 +65,7 @@ def find_presented(data: Data) -> pa.Table:
     return presented
 
 
-def read_cells(data: Data, columns: Sequence[str]) -> pa.Table:
+def read_cell_columns(data: Data, columns: Sequence[str]) -> pa.Table:
     """Read some columns, one row per cell."""
     table = read_table(data, ("cell_id", *columns))
     return table.take(codes(table["cell_id"])[1])

@@ -27,7 +27,7 @@ from builders.plots.data import (
     find_presented,
     mean_rate,
     order,
-    read_cells,
+    read_cell_columns,
     read_response,
     read_stimulus,
     spike_times,
@@ -221,7 +221,7 @@ def depth(cells: Data, *, note: str = "") -> Figure:
     CorpusError
         If the corpus states no depth or spike width.
     """
-    table = read_cells(cells, ("area", "depth", "sw"))
+    table = read_cell_columns(cells, ("area", "depth", "sw"))
     stated = table.filter(pc.and_(pc.is_valid(table["depth"]), pc.is_valid(table["sw"])))
     if len(stated) == 0:
         raise CorpusError("cannot draw the depths", why="no cell has a depth and a spike width")
@@ -281,7 +281,7 @@ def cells(data: Data, *, note: str = "") -> Figure:
         raise CorpusError(
             "cannot draw the cells", why=f"the data have no column {', '.join(KINDS)}"
         )
-    table = read_cells(data, kinds)
+    table = read_cell_columns(data, kinds)
     counts = {kind: count_values(table[kind]) for kind in kinds}
     height = max(len(each) for each in counts.values())
 

@@ -30,7 +30,7 @@ OF_THE_DISK = ("lost+found", "System Volume Information", "$RECYCLE.BIN", "@eaDi
 
 
 @dataclass(frozen=True)
-class Folder:
+class Listing:
     """The names of the folders and files in a folder; shortest first."""
 
     path: Path
@@ -38,7 +38,7 @@ class Folder:
     files: tuple[str, ...]
 
 
-def look(path: Path) -> Folder:
+def look(path: Path) -> Listing:
     """List a folder. Links are followed.
 
     A broken or circular link counts as a file: opening it raises an error. Unfinished downloads,
@@ -71,7 +71,7 @@ def look(path: Path) -> Folder:
         ) from error
     for names in (folders, files):
         names.sort(key=lambda name: (len(name), name))
-    return Folder(path, tuple(folders), tuple(files))
+    return Listing(path, tuple(folders), tuple(files))
 
 
 def _behind(link: str) -> str:
@@ -82,22 +82,22 @@ def _behind(link: str) -> str:
     return "folder" if S_ISDIR(mode) else "file" if S_ISREG(mode) else ""
 
 
-def _few(folder: Folder) -> Folder:
+def _few(folder: Listing) -> Listing:
     """The folder without its archives and sounds, which are many."""
     folders, files = (
         tuple(name for name in names if not (HASHED.fullmatch(name) or name.endswith(SOUND)))
         for names in (folder.folders, folder.files)
     )
-    return Folder(folder.path, folders, files)
+    return Listing(folder.path, folders, files)
 
 
 @lru_cache(maxsize=64)
-def _look_once(path: Path, mtime: int) -> Folder:
+def _look_once(path: Path, mtime: int) -> Listing:
     """`_few` of a folder, listed again only if its modification time has changed."""
     return _few(look(path))
 
 
-def tops(path: Path, name: str) -> Iterator[Folder]:
+def tops(path: Path, name: str) -> Iterator[Listing]:
     """A release's folder, then an inner folder that may hold the release instead.
 
     The inner folder is the one called `name`, or the only one.
@@ -109,7 +109,7 @@ def tops(path: Path, name: str) -> Iterator[Folder]:
 
 
 def stamp(path: Path, name: str) -> object:
-    """A value that changes with the files at a release's top, or the names in its `places`."""
+    """A value that changes with the files at a release's top, or names in its `archive_places`."""
     top = look(path)
     looked = [_few(top)]
     with suppress(OSError, CorpusError):
@@ -125,13 +125,13 @@ def stamp(path: Path, name: str) -> object:
     return tuple(stamps)
 
 
-def _inner(top: Folder, name: str) -> str:
+def _inner(top: Listing, name: str) -> str:
     named = [each for each in top.folders if spelling(name).fullmatch(each)]
     folders = named or [each for each in top.folders if not HASHED.fullmatch(each)]
     return folders[0] if len(folders) == 1 else ""
 
 
-def places(top: Folder, directory: str) -> Iterator[Folder]:
+def archive_places(top: Listing, directory: str) -> Iterator[Listing]:
     """The folders that a zip called `directory` was unpacked into, at most two levels deep."""
     for name in top.folders:
         if spelling(directory).fullmatch(name):
@@ -145,7 +145,7 @@ def _nested(folder: str) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundArchives:
     """The archives found for one directory of a release: (name, path) of each, and zips."""
 
     packed: list[tuple[str, Path]] = field(default_factory=list)
@@ -153,19 +153,19 @@ class Found:
     zips: list[Path] = field(default_factory=list)
 
 
-def find_archives(top: Folder, directory: str, suffix: str) -> Found:
-    """Find the archives (or other files) of a directory, in its `places` and at the top.
+def find_archives(top: Listing, directory: str, suffix: str) -> FoundArchives:
+    """Find the archives (or other files) of a directory, in its `archive_places` and at the top.
 
     At the top, among other files, an archive is recognized by a name that ends in a hash. An
     archive of ``A1_single_sites`` must also begin with ``A1_``.
     """
-    return _find_archives((top, *places(top, directory)), directory, suffix)
+    return _find_archives((top, *archive_places(top, directory)), directory, suffix)
 
 
 # Folders are listed each time, but their content is classified again only if it has changed.
 @lru_cache(maxsize=16)
-def _find_archives(listed: tuple[Folder, ...], directory: str, suffix: str) -> Found:
-    found, outer = Found(), spelling(directory, ".zip")
+def _find_archives(listed: tuple[Listing, ...], directory: str, suffix: str) -> FoundArchives:
+    found, outer = FoundArchives(), spelling(directory, ".zip")
     area = directory[: directory.find("_") + 1]
     for place in listed:
         every = place is not listed[0] or suffix != ARCHIVE
@@ -183,7 +183,7 @@ def _find_archives(listed: tuple[Folder, ...], directory: str, suffix: str) -> F
     return found
 
 
-def find_file(top: Folder, name: str, unpacked: bool = False) -> list[Path]:
+def find_file(top: Listing, name: str, unpacked: bool = False) -> list[Path]:
     """Paths of a file at the top and its copies; with `unpacked`, also an archive's folders."""
     stem, ending = os.path.splitext(name)  # noqa: PTH122
     found = [each for each in top.files if spelling(stem, ending).fullmatch(each)]

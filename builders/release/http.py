@@ -35,9 +35,9 @@ BACKOFF = 0.5  # s; doubles with each attempt
 TIMEOUT = (10, 60)  # s: to connect; between two packets
 #: Limits in bytes for a JSON document, and for a page that explains an error.
 LARGEST_JSON, LARGEST_PAGE = 16 << 20, 16 << 10
-LONGEST = 300  # characters of a server's text that a message quotes
+LONGEST_REASON = 300  # characters of a server's text that a message quotes
 
-AGAIN = (429, 500, 502, 503, 504)
+RETRIED = (429, 500, 502, 503, 504)
 #: Zenodo refuses the default user agents of HTTP libraries, and asks for this form.
 AGENT = f"{NAME}/{__version__} ({URL})"
 
@@ -190,7 +190,7 @@ def get(
         except (requests.RequestException, HTTPError, ValueError) as error:
             raise Failed(url, f"no usable answer: {error}") from None
         else:
-            if response.status_code not in AGAIN:
+            if response.status_code not in RETRIED:
                 _check(url, response)
                 return response
             response.close()
@@ -267,7 +267,9 @@ def _explanation(response: requests.Response) -> str:
     text = " ".join(html.unescape(page.decode("utf-8", "replace")).split())
     found = re.search(r"\breference\W+((?=\S*\d)[\w-]{6,})", text, re.IGNORECASE)
     said = text[: found.start()] if found else text
-    return textwrap.shorten(said, LONGEST - 100) + (f" (reference {found[1]})" if found else "")
+    return textwrap.shorten(said, LONGEST_REASON - 100) + (
+        f" (reference {found[1]})" if found else ""
+    )
 
 
 def _read(response: requests.Response, most: int) -> bytes:
@@ -291,4 +293,4 @@ def _retry_after(response: requests.Response) -> float:
 def _plain(text: str) -> str:
     """A server's text in one line, without terminal control characters."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
-    return textwrap.shorten(printable, 2 * LONGEST, placeholder=" ...")
+    return textwrap.shorten(printable, 2 * LONGEST_REASON, placeholder=" ...")

@@ -18,11 +18,11 @@ from builders.release.archive import Archive, ambiguous, differ, stat_key
 from builders.release.folders import (
     ARCHIVE,
     SOUND,
-    Folder,
+    Listing,
     archive_name,
+    archive_places,
     find_archives,
     find_file,
-    places,
     stamp,
     tops,
 )
@@ -131,7 +131,7 @@ class Release:
         suffix = SOUND if directory == "wav" else ARCHIVE
         return directory != name and bool(self._by_name(directory, suffix))
 
-    def _tops(self) -> Iterator[Folder]:
+    def _tops(self) -> Iterator[Listing]:
         return tops(self.folder, self.corpus)
 
     def _find(self, name: str, unpacked: bool = False) -> list[Path]:
@@ -156,7 +156,7 @@ class Release:
         return {}
 
     def _no_archives(self, directory: str, suffix: str) -> CorpusError:
-        looked = [place for top in self._tops() for place in (top, *places(top, directory))]
+        looked = [place for top in self._tops() for place in (top, *archive_places(top, directory))]
         kinds = f"{suffix} or .tar.gz files" if suffix == ARCHIVE else f"{suffix} files"
         why = f"neither {directory}/ with {kinds} in it nor {directory}.zip is there; looked into "
         why += ", ".join(str(place.path) for place in looked)

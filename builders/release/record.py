@@ -26,7 +26,7 @@ from builders.release.zips import Damaged
 from builders.texts import redacted
 
 #: Limit for a file's size in bytes: a petabyte. A larger number is not a valid size.
-LARGEST = 10**15
+LARGEST_LISTING = 10**15
 #: Errors that an invalid list of files can cause.
 BAD_LISTING = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
@@ -275,7 +275,7 @@ def _listed(file: Published) -> dict[str, Any]:
 
 def _published(listed: Mapping[str, Any]) -> Published:
     size, checksum = listed["size"], listed["checksum"]
-    if type(size) is not int or not 0 <= size <= LARGEST:
+    if type(size) is not int or not 0 <= size <= LARGEST_LISTING:
         raise ValueError(f"size {size!r}")
     if not (md5 := re.fullmatch(r"md5:([0-9a-f]{32})", checksum)):
         raise ValueError(f"checksum {checksum!r}")

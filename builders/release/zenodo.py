@@ -30,7 +30,7 @@ TAIL = 1 << 16
 CONNECTIONS = 4
 
 
-def warn(text: str) -> None:
+def warn_user(text: str) -> None:
     """Warn the user; the default of `ZenodoRelease.before_whole`."""
     warnings.warn(text, CorpusWarning, stacklevel=2)
 
@@ -61,7 +61,7 @@ class ZenodoRelease(Release):
     def __init__(self, corpus: str, source: str, record: int, published: Mapping[str, str]) -> None:
         super().__init__(corpus, home() / "releases" / corpus, source)
         self.remote = ZenodoRecord(record, corpus, source, self.folder, published)
-        self.before_whole = warn
+        self.before_whole = warn_user
 
     def status(self) -> Iterator[str]:
         yield f"release: {self.folder}, fetched on demand from {self.source}"

@@ -23,7 +23,7 @@ from builders.corpus.registry import code_key, corpora, find_corpus
 from builders.errors import CorpusError, unknown
 from builders.files import home
 from builders.repository import findings, pinning
-from builders.repository.card import repository_card
+from builders.repository.card import CARD, repository_card
 from builders.shards.cache import ShardCache, etag_of
 from builders.shards.excluded import read_excluded
 from builders.shards.job import Job
@@ -32,12 +32,11 @@ from builders.urls import split_path
 
 pinning.install()
 
-CARD = "README.md"
 # The size of a shard is unknown until it is built. Arrow's value for that is -1; None would make
 # `datasets` fail when it chooses its number of threads.
 UNKNOWN_SIZE = -1
 #: How often to try again if a shard is deleted before it can be opened.
-ATTEMPTS = 5
+OPEN_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ class CorpusFileSystem(AbstractFileSystem):
             self._explain(path)
             raise CorpusError(f"cannot open corpus://{path}", why="it is a folder")
         self._check(path, repository.cache, job, etag)
-        for _ in range(ATTEMPTS):
+        for _ in range(OPEN_ATTEMPTS):
             with suppress(FileNotFoundError):  # replaced by another version, or deleted, just now
                 file = repository.cache.shard(job, inside)
                 opened = _opened(file.open("rb"))

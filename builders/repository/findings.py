@@ -95,7 +95,7 @@ def watch(urls: list[str]) -> None:
     stream = _Stream()
     corpus, notes = of_files(urls)
     if notes:
-        warn(corpus, notes)
+        warn_of(corpus, notes)
     else:
         _WATCHED.update(dict.fromkeys(urls, stream))
 
@@ -111,14 +111,14 @@ def opened(corpus: str, etag: str, path: str, notes: list[Note] | None) -> None:
         The notes on the shard.
     """
     if not etag:
-        warn(corpus, notes or ())
+        warn_of(corpus, notes or ())
     elif (stream := _WATCHED.pop(pinned_url(corpus, etag, path), None)) and notes:
         if not stream.is_warned:
-            warn(corpus, notes)
+            warn_of(corpus, notes)
         stream.is_warned = True
 
 
-def warn(corpus: str, notes: Iterable[Note]) -> None:
+def warn_of(corpus: str, notes: Iterable[Note]) -> None:
     """Warn the user, in one line, how many notes there are; no warning if there are none."""
     if n := len(set(notes)):
         warnings.warn(

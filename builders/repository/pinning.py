@@ -35,7 +35,7 @@ from builders.shards.notes import Note
 from builders.urls import SCHEME, pinned_url, split_path
 
 #: How many reasons an error lists.
-LISTED = 5
+REASONS_LISTED = 5
 
 _create_config_id = BuilderConfig.create_config_id
 _as_split = Parquet._as_dataset
@@ -113,7 +113,7 @@ def _as_dataset_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:
         reasons = [note for note in notes if not (note.session and note.subject)]
         if reasons and not any(split.num_examples for split in self.info.splits.values()):
             _refuse_nothing(corpus, self.config, reasons)
-        findings.warn(corpus, notes)
+        findings.warn_of(corpus, notes)
     return _as_dataset(self, *args, **kwargs)
 
 
@@ -121,8 +121,8 @@ def _refuse_nothing(corpus: str, config: BuilderConfig, notes: list[Note]) -> No
     """Raise for a config without any rows, unless the user's own filter removed them."""
     filters = {each.name: each.filters for each in find_corpus(corpus).BUILDER_CONFIGS}
     if config.filters == filters.get(config.name):
-        reasons = "; ".join(map(str, notes[:LISTED]))
-        more = f"; and {len(notes) - LISTED} more" if len(notes) > LISTED else ""
+        reasons = "; ".join(map(str, notes[:REASONS_LISTED]))
+        more = f"; and {len(notes) - REASONS_LISTED} more" if len(notes) > REASONS_LISTED else ""
         raise CorpusError(
             f"{corpus} has no data for {config.name!r}",
             why=reasons + more,

@@ -28,7 +28,7 @@ def ragged(values: pa.Array, sizes: NDArray[np.integer[Any]]) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), values)
 
 
-def matrices(arrays: list[NDArray[np.float32]]) -> pa.ListArray:
+def matrix_lists(arrays: list[NDArray[np.float32]]) -> pa.ListArray:
     """(F, T) arrays as lists of F lists of T values."""
     values = pa.array(np.concatenate([array.reshape(-1) for array in arrays]))
     lengths = np.repeat([array.shape[1] for array in arrays], [len(array) for array in arrays])

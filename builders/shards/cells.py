@@ -137,7 +137,7 @@ def read_cells(
     Parameters
     ----------
     path, published, cell_id, columns, md5, source
-        As for `read_table`; ``area`` must be published.
+        As for `read_cell_table`; ``area`` must be published.
     site : str
         The column that holds the site's id. It must exist. A cell without a site is invalid and
         gets no row.
@@ -189,7 +189,7 @@ def id_columns(ids: list[str]) -> dict[str, pa.Array]:
     }
 
 
-def read_table(
+def read_cell_table(
     path: Path,
     published: dict[str, Any],
     cell_id: str,
@@ -232,7 +232,7 @@ def read_table(
 
 
 def read_texts(path: Path, cell_id: str) -> CellList:
-    """Read all columns of a table as texts, with the same rows as `read_table`.
+    """Read all columns of a table as texts, with the same rows as `read_cell_table`.
 
     A column without a name is left out. A column that is there twice with different values is left
     out, too, and noted.
@@ -253,7 +253,7 @@ def _read(
     columns: Collection[str] | None,
     needed: tuple[str, ...],
 ) -> CellList:
-    """As `read_table`; the first of the `needed` columns holds the cell id."""
+    """As `read_cell_table`; the first of the `needed` columns holds the cell id."""
     wanted = {name: each for name, each in published.items() if name in (columns or published)}
     types = {field.name: field.type for field in Features(wanted).arrow_schema}
     notes: list[str] = []

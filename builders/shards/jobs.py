@@ -22,7 +22,7 @@ from builders.shards.excluded import of_session, read_excluded
 from builders.shards.job import Job
 from builders.shards.notes import Note, Notes
 from builders.shards.records import record_tables
-from builders.shards.spectrograms import Spectrograms
+from builders.shards.spectrograms import StoredSpectrograms
 from builders.shards.spikes import Spikes
 
 #: The area folder for cells without a stated area.
@@ -157,7 +157,7 @@ class SessionJobs:
             signals = self._signals(STIMULUS)
             if not signals:
                 return self._without_rows(shards, notes)
-            spectrograms = Spectrograms(signals)
+            spectrograms = StoredSpectrograms(signals)
 
             def of_shard(path: str, subset: str, part: int) -> Iterator[pa.Table]:
                 add = partial(self._note, notes, path)

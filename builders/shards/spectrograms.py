@@ -13,11 +13,11 @@ from builders.errors import spoiling
 from builders.nems.archive import recording_error
 from builders.nems.binning import Trials
 from builders.nems.signal import Signal
-from builders.shards.arrow import matrices, table
+from builders.shards.arrow import matrix_lists, table
 from builders.shards.spikes import AddNote, trial_notes
 
 
-class Spectrograms:
+class StoredSpectrograms:
     """The spectrograms of a session, from one or more recordings.
 
     Parameters
@@ -87,7 +87,7 @@ class Spectrograms:
             yield table(
                 {
                     **{key: [value] for key, value in columns.items()},
-                    "spectrogram": matrices([spectrogram]),
+                    "spectrogram": matrix_lists([spectrogram]),
                     "dt_ms": [1000 / signal.fs],
                     "n_trials": [n_trials],
                 },

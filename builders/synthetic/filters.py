@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+from builders.ragged import Floats
 from builders.synthetic.files import generator
-from builders.synthetic.sounds import Floats, spectrogram
+from builders.synthetic.sounds import spectrogram
 from builders.synthetic.spikes import drive, poisson_train, spike_train
 from builders.synthetic.timeline import Timeline
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from builders.ragged import Floats
 from builders.synthetic.files import generator
-
-Floats = NDArray[np.float64]
 
 SILENCE = 1.0  # seconds before and after each sound, inside its STIM_ epoch
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.synthetic.sounds import Floats
+from builders.ragged import Floats
 from builders.synthetic.timeline import Timeline
 
 SPIKE_CLOCK = 30_000  # Hz; spike times are multiples of the acquisition's sampling interval

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from builders.ragged import Floats
 from builders.synthetic.archive import Epoch
-from builders.synthetic.sounds import SILENCE, Floats
+from builders.synthetic.sounds import SILENCE
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from builders.validation.reference import Key, Row, Shards, Source
 from builders.validation.sounds import SoundCopies
 
 #: How many differences per shard are listed; the others are only counted.
-LISTED = 5
+DIFFERENCES_LISTED = 5
 BATCH = 64
 #: Columns of nested lists, for which the first difference is reported; and what one list is.
-ARRAYS = {"response": "trial", "spectrogram": "band"}
+COMPARED_ARRAYS = {"response": "trial", "spectrogram": "band"}
 
 
 def compare_release(
@@ -86,7 +86,7 @@ def _compare(corpus: str, sources: Sequence[Source], records: int, seed: int) ->
         for shards in reading.shards:
             result.shards.append(shards.path)
             found = compare_shards(corpus, shards, records, seed, result)
-            few = list(islice(found, LISTED))
+            few = list(islice(found, DIFFERENCES_LISTED))
             if more := sum(1 for _ in found):
                 few.append(f"{more} more differences")
             result.differences += [Difference(shards.path, shards.archive, what) for what in few]
@@ -169,10 +169,10 @@ def _differences(key: Key, row: pa.Table, expected: Row) -> Iterator[str]:
         yield f"{name_of(key)}: columns {', '.join(sorted(odd))} are in one of the two alone"
         return
     for column, value in expected.items():
-        if column in ARRAYS:
+        if column in COMPARED_ARRAYS:
             rows = [np.asarray(each, np.float32) for each in value]
             lists = [each.values.to_numpy(zero_copy_only=False) for each in row[column][0].values]
-            differs = _first_difference(ARRAYS[column], lists, rows)
+            differs = _first_difference(COMPARED_ARRAYS[column], lists, rows)
         else:
             has = row[column][0].as_py()
             differs = "" if has == value else f"the shard has {has!r}, the archive {value!r}"

@@ -69,7 +69,7 @@ def read_list(path: Path) -> dict[str, dict[str, str]]:
 # -- Archives --------------------------------------------------------------------------------------
 
 
-class Inflated(io.RawIOBase):
+class SlowInflated(io.RawIOBase):
     """The content of all streams of a gzip file; data after the last stream are ignored."""
 
     def __init__(self, packed: IO[bytes]) -> None:
@@ -121,7 +121,7 @@ def _all_files(archive: Archive) -> Iterator[tuple[str, IO[bytes] | None]]:
                     yield path.name, file
         return
     with archive.open() as packed:
-        inflated = Inflated(packed)
+        inflated = SlowInflated(packed)
         with tarfile.open(fileobj=inflated, mode="r|") as tar:
             for info in tar:
                 if info.name.startswith("/") or ".." in info.name.split("/"):

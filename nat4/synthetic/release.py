@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from builders.ragged import Floats
 from builders.synthetic.archive import PACKAGES, PlantedSignal, csv_file, h5_file, write_recording
 from builders.synthetic.files import generator, new_release, run_writers
 from builders.synthetic.filters import compress, neuron, responder, write_filters
-from builders.synthetic.sounds import Floats, spectrogram
+from builders.synthetic.sounds import spectrogram
 from builders.synthetic.spikes import hard_spikes, poisson_train, spike_train
 from builders.synthetic.timeline import Timeline, timeline
 from builders.synthetic.waveforms import write_waveforms

@@ -29,7 +29,7 @@ from huggingface_hub import DatasetCard
 
 from builders.corpus.registry import find_corpus
 from builders.errors import CorpusError
-from builders.export.folder import Folder, verify
+from builders.export.folder import Folder, verify_folder
 from builders.export.manifest import MANIFEST, Manifest
 from builders.export.run import export
 from builders.files import digest
@@ -350,7 +350,7 @@ def test_exports_of_some_configs_add_up(exports: Exports, home: Path, tmp_path: 
     assert {path: content for path, content in contents(out).items() if path != MANIFEST} == {
         path: content for path, content in whole.items() if path != MANIFEST
     }
-    assert verify(str(out)) == []
+    assert verify_folder(str(out)) == []
 
 
 @pytest.mark.usefixtures("built")
@@ -438,7 +438,7 @@ def test_what_is_killed_on_the_way_is_whole_after_another_run(
     shards = {path: each for path, each in contents(out).items() if path.startswith("data/")}
     assert shards == whole
     assert len(done.written) == len(whole) - len(there)
-    assert verify(str(out)) == []
+    assert verify_folder(str(out)) == []
 
 
 @pytest.mark.usefixtures("built")
@@ -461,7 +461,7 @@ def test_a_damaged_archive_keeps_no_other_from_being_exported(
         path for path in wanted if path.startswith(("data/A1/", "data/PEG/", "cells"))
     }
     assert set(manifest_of(out).shards) == shards
-    assert verify(str(out)) == []
+    assert verify_folder(str(out)) == []
     text = (out / "README.md").read_text()
     assert text.count("incomplete: 2 shards") == 2  # A1 and goodpred
     assert "CLT027c" not in [each["config_name"] for each in header_of(out)["configs"]]
@@ -487,7 +487,7 @@ def test_a_site_that_left_the_list_leaves_the_export(own_release: Path) -> None:
 def test_verify_lists_every_problem(exports: Exports, home: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export(find_corpus("nat4"), [], str(out))
-    assert verify(str(out)) == []
+    assert verify_folder(str(out)) == []
     done = builders("verify", out)
     assert (done.returncode, done.stdout) == (0, "as its manifest says\n")
     (out / "cells.parquet").unlink()
@@ -500,7 +500,7 @@ def test_verify_lists_every_problem(exports: Exports, home: Path, tmp_path: Path
     done = builders("verify", out)
     assert done.returncode == 1
     problems = done.stdout.splitlines()
-    assert problems == verify(f"file://{out}")
+    assert problems == verify_folder(f"file://{out}")
     expected = hashlib.sha256(content).hexdigest()
     found = hashlib.sha256(other.read_bytes()).hexdigest()
     assert problems == [
@@ -522,7 +522,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(home: Path, tmp_
     with pytest.raises(CorpusError, match="cannot use nosuch://bucket"):
         export(nat4, ["cells"], "nosuch://bucket")
     with pytest.raises(CorpusError, match="no MANIFEST"):
-        verify(str(out))
+        verify_folder(str(out))
     assert not out.exists()
     export(nat4, ["cells"], str(out))
     before = contents(out)
@@ -584,7 +584,7 @@ def test_any_file_system_will_do(exports: Exports, home: Path) -> None:
     assert export(find_corpus("nat4"), [], out).failures == []
     folder = Folder(out)
     assert {path: folder.read(path) for path in folder.sizes()} == contents(exports("nat4"))
-    assert verify(out) == []
+    assert verify_folder(out) == []
 
 
 def test_the_yaml_takes_what_the_exporter_knows_better(home: Path, tmp_path: Path) -> None:
@@ -607,7 +607,7 @@ def test_hidden_files_are_not_in_the_way(home: Path, tmp_path: Path) -> None:
     (tmp_path / ".git" / "HEAD").write_text("ref")
     (tmp_path / ".gitattributes").write_text("*.parquet lfs")
     assert not export(find_corpus("wingert2026"), ["cells"], str(tmp_path)).failures
-    assert verify(str(tmp_path)) == []
+    assert verify_folder(str(tmp_path)) == []
     assert (tmp_path / ".git" / "HEAD").read_text() == "ref"
 
 
@@ -624,7 +624,10 @@ def test_the_folders_of_packages_are_not_written_to(home: Path, out: str) -> Non
 
 def test_a_password_in_an_address_is_not_told(home: Path) -> None:
     address = "ftp://me:s3cret@127.0.0.1:9/exported"
-    for call in (lambda: export(find_corpus("nat4"), ["cells"], address), lambda: verify(address)):
+    for call in (
+        lambda: export(find_corpus("nat4"), ["cells"], address),
+        lambda: verify_folder(address),
+    ):
         with pytest.raises(CorpusError) as caught:
             call()
         assert "s3cret" not in str(caught.value)

@@ -22,7 +22,7 @@ from moto.server import ThreadedMotoServer
 
 from builders.corpus.registry import code_key, find_corpus
 from builders.errors import CorpusError
-from builders.export.folder import Folder, verify
+from builders.export.folder import Folder, verify_folder
 from builders.export.run import export
 from builders.export.task import Task, user_folder, write_job
 from builders.export.workers import run_tasks
@@ -281,11 +281,11 @@ def test_an_object_store_holds_and_gives_the_same(
     assert done.failures == []
     folder = Folder(out)
     assert {path: folder.read(path) for path in folder.sizes()} == whole
-    assert verify(out) == []
+    assert verify_folder(out) == []
     assert export(corpus, [], out).written == []
     folder.write("cells.parquet", b"spoilt")
     folder.write("data/extra.parquet", b"")
-    assert [problem.split(":")[0] for problem in verify(out)] == [
+    assert [problem.split(":")[0] for problem in verify_folder(out)] == [
         "cells.parquet",
         "data/extra.parquet",
     ]

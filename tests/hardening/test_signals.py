@@ -303,9 +303,9 @@ def test_a_raster_of_many_columns_is_refused(tmp_path: Path) -> None:
 def test_a_raster_of_many_values_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raster, "MAX_VALUES", 5)
+    monkeypatch.setattr(raster, "MAX_RASTER_VALUES", 5)
     refusal(pack(tmp_path, recording()), "mask.csv", "more than 5 values")
-    monkeypatch.setattr(raster, "MAX_VALUES", 6)
+    monkeypatch.setattr(raster, "MAX_RASTER_VALUES", 6)
     read(pack(tmp_path, recording()))
 
 

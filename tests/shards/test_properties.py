@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 import builders.shards.records
 from builders.conventions import subset_of
-from builders.shards.arrow import matrices, ragged, table
+from builders.shards.arrow import matrix_lists, ragged, table
 from builders.shards.cache import ShardCache
 from builders.shards.job import Job
 from tests.archives import SESSION, TILE, Files, h5, header, pack, packed, response, signal
@@ -295,8 +295,8 @@ def test_any_spectrograms_come_back_from_a_shard(shapes: list[tuple[int, int]]) 
         for i, array in enumerate(arrays):
             columns = {name: [str(i)] for name in ("stim_id", "stim", "subset", "session")}
             numbers = {"dt_ms": [10.0], "n_trials": [i]}
-            yield table({**columns, **numbers, "spectrogram": matrices([array])}, STIMULI)
+            yield table({**columns, **numbers, "spectrogram": matrix_lists([array])}, STIMULI)
 
     found = rows(through_the_cache(tables, STIMULI))
     assert [row["spectrogram"] for row in found] == [array.tolist() for array in arrays]
-    assert matrices(arrays).to_pylist() == [array.tolist() for array in arrays]
+    assert matrix_lists(arrays).to_pylist() == [array.tolist() for array in arrays]

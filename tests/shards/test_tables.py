@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from builders.errors import CorpusError
-from builders.shards.cells import CellList, read_cells, read_table, read_texts
+from builders.shards.cells import CellList, read_cell_table, read_cells, read_texts
 from builders.shards.notes import Note
 from builders.shards.tables import read_plain, read_tolerant, typed
 from builders.texts import MISSING
@@ -237,7 +237,7 @@ def test_texts_are_in_the_rows_of_the_typed_columns(write: Callable[..., Path]) 
         *("1,A-1-1,9,1,True,1", "", "2,A-1-2,9,2,NA,3", "1,A-1-1,9,1,True,1", "7,,,7,,7"),
     )
     every = read_texts(path, "cellid")
-    known = read_table(path, {"cellid": Value("string"), "flag": Value("bool")}, "cellid")
+    known = read_cell_table(path, {"cellid": Value("string"), "flag": Value("bool")}, "cellid")
     assert every.table.to_pylist() == [
         {"cellid": "A-1-1", "flag": "True"},
         {"cellid": "A-1-2", "flag": None},
@@ -398,7 +398,7 @@ def test_any_list_reads_to_the_values_that_it_was_made_of(
 
     path = tmp_path_factory.getbasetemp() / "any_list.csv"
     path.write_bytes(text.encode())
-    found = read_table(path, COLUMNS, "cellid")
+    found = read_cell_table(path, COLUMNS, "cellid")
     assert (found.notes, found.invalid) == ([], {})
     read = {row["cellid"]: row for row in found.table.to_pylist()}
     assert list(read) == list(rows)

@@ -24,7 +24,7 @@ from builders.release.local import Release
 from builders.shards.excluded import write_excluded
 from builders.shards.job import Job
 from builders.shards.notes import Notes
-from builders.validation.compare import LISTED, compare, compare_release
+from builders.validation.compare import DIFFERENCES_LISTED, compare, compare_release
 from builders.validation.differences import Comparison
 from builders.validation.facts import check_facts, declare
 from builders.validation.reference import Sound, Source
@@ -413,8 +413,8 @@ def test_more_differences_than_are_worth_reading_are_counted(
     path = RECORDS["wingert2026"]
     plant(monkeypatch, "wingert2026", path, silence)
     found = texts(compare_with("wingert2026", path))
-    assert len(found) == LISTED + 1
-    assert found[-1] == f"{40 - LISTED} more differences"
+    assert len(found) == DIFFERENCES_LISTED + 1
+    assert found[-1] == f"{40 - DIFFERENCES_LISTED} more differences"
 
 
 # -- releases that are spoilt ----------------------------------------------------------------------

@@ -17,10 +17,11 @@ from typing import Literal
 
 import numpy as np
 
+from builders.ragged import Floats
 from builders.synthetic.archive import PACKAGES, PlantedSignal, h5_file, write_recording
 from builders.synthetic.files import generator, new_release, run_writers
 from builders.synthetic.filters import responder, write_filters
-from builders.synthetic.sounds import SILENCE, Floats, spectrogram
+from builders.synthetic.sounds import SILENCE, spectrogram
 from builders.synthetic.spikes import hard_spikes
 from builders.synthetic.timeline import timeline
 from builders.synthetic.waveforms import write_waveforms
