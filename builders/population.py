@@ -18,7 +18,7 @@ from builders.errors import CorpusError
 from builders.ragged import matrices, n_columns, padded, place
 from builders.rows import require_columns
 from builders.stimuli import Spectrograms
-from builders.training import first_bins
+from builders.training import collate_items, first_bins
 
 __all__ = ["Coverage", "Population", "coverage"]
 
@@ -164,32 +164,17 @@ class Population(torch.utils.data.Dataset[dict[str, Any]]):
         Returns
         -------
         dict
-            ``stim_id``, list of B; ``spectrogram`` (B, F, T), padded with zeros; ``response``
-            (B, N, R, T), padded with NaN; ``mask`` (B, N, R, T) and ``stimulus_mask`` (B, T),
-            padded with false. A loss counts ``mask & stimulus_mask[:, None, None]``.
+            ``spectrogram`` (B, F, T), padded with zeros; ``response`` (B, N, R, T), padded with
+            NaN; ``mask`` (B, N, R, T) and ``stimulus_mask`` (B, T), padded with false; ``stim_id``,
+            list of B. A key that the items lack is absent. A loss counts ``mask &
+            stimulus_mask[:, None, None]``.
 
         Raises
         ------
         CorpusError
             If the items differ in their number of cells or bands.
         """
-        axes = {(len(item["response"]), len(item["spectrogram"])) for item in items}
-        if len(axes) != 1:
-            raise CorpusError(
-                "cannot make a batch of these items",
-                why=f"their numbers of cells and bands are {sorted(axes)}",
-                fix="make batches of one population only",
-            )
-        padding = {"spectrogram": 0, "response": np.nan, "mask": False, "stimulus_mask": False}
-        batch: dict[str, Any] = {"stim_id": [item["stim_id"] for item in items]}
-        for name, fill in padding.items():
-            arrays = [item[name].numpy() for item in items]
-            shape = tuple(map(max, zip(*(array.shape for array in arrays), strict=True)))
-            target = np.full((len(arrays), *shape), fill, arrays[0].dtype)
-            for array, part in zip(arrays, target, strict=True):
-                part[tuple(map(slice, array.shape))] = array
-            batch[name] = torch.from_numpy(target)
-        return batch
+        return collate_items(items)
 
 
 def _read(dataset: Dataset, rows: Any) -> list[Any]:

@@ -36,15 +36,16 @@ def collate(batch: Any) -> dict[str, Any]:
     ----------
     batch : sequence of mappings, or Arrow table or record batch, or sequence of these
         The records, with a ``response`` (R, T) and optionally a ``spectrogram`` (F, T): lists,
-        arrays (also of objects), or tensors.
+        arrays (also of objects), or tensors. Or items of a `builders.population.Population`; see
+        its `collate`.
 
     Returns
     -------
     dict
-        ``spectrogram`` (B, F, T) float32 tensor, absent if the records have none; ``response``
-        (B, R, T) float32 tensor; ``mask`` (B, R, T) bool tensor, true where the response is data;
-        ``stimulus_mask`` (B, T) bool tensor, true up to the end of the spectrogram, absent if there
-        is none; all other columns as lists of B Python values. Bins where a response is NaN or
+        The tensors come first: ``response`` (B, R, T) float32; ``mask`` (B, R, T) bool, true where
+        the response is data; ``spectrogram`` (B, F, T) float32; ``stimulus_mask`` (B, T) bool, true
+        up to the end of the spectrogram. The last two are absent if the records have no
+        spectrogram. All other columns are lists of B Python values. Bins where a response is NaN or
         infinite hold no data: they become zero, and false in the mask.
 
     Raises
@@ -59,6 +60,8 @@ def collate(batch: Any) -> dict[str, Any]:
     >>> batch["response"].tolist()
     [[[1.0, 2.0], [0.0, 0.0]], [[3.0, 0.0], [4.0, 0.0]]]
     """
+    if _are_items(batch):
+        return collate_items(batch)
     columns = _columns(batch)
     bands = sorted({len(matrix) for matrix in columns.get("spectrogram", [])})
     if len(bands) > 1:
@@ -77,7 +80,41 @@ def collate(batch: Any) -> dict[str, Any]:
         spectrograms = columns["spectrogram"]
         tensors["spectrogram"] = torch.from_numpy(padded(spectrograms, n_bins))
         tensors["stimulus_mask"] = first_bins(list(map(n_columns, spectrograms)), n_bins)
-    return {**columns, **tensors}
+    # Trainer and accelerate take the length of the first value for the size of the batch.
+    return tensors | {name: column for name, column in columns.items() if name not in tensors}
+
+
+#: The tensors of a population's items, and what each is padded with.
+ITEM_PADDING = {"spectrogram": 0, "response": np.nan, "mask": False, "stimulus_mask": False}
+
+
+def _are_items(batch: Any) -> bool:
+    """Whether these are items of a `builders.population.Population`: responses (N, R, T)."""
+    return bool(isinstance(batch, list) and batch) and all(
+        isinstance(item, dict) and getattr(item.get("response"), "ndim", 0) == 3 for item in batch
+    )
+
+
+def collate_items(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Make one batch of items of a population; see `builders.population.Population.collate`."""
+    found = [name for name in ITEM_PADDING if all(name in item for item in items)]
+    sized = [name for name in ("response", "spectrogram") if name in found]
+    axes = {tuple(len(item[name]) for name in sized) for item in items}
+    if len(axes) != 1:
+        raise CorpusError(
+            "cannot make a batch of these items",
+            why=f"their numbers of cells and bands are {sorted(axes)}",
+            fix="make batches of one population only",
+        )
+    batch: dict[str, Any] = {}
+    for name in found:
+        arrays = [item[name].numpy() for item in items]
+        shape = tuple(map(max, zip(*(array.shape for array in arrays), strict=True)))
+        target = np.full((len(arrays), *shape), ITEM_PADDING[name], arrays[0].dtype)
+        for array, part in zip(arrays, target, strict=True):
+            part[tuple(map(slice, array.shape))] = array
+        batch[name] = torch.from_numpy(target)
+    return batch | {name: [item[name] for item in items] for name in items[0] if name not in batch}
 
 
 def _columns(batch: Any) -> dict[str, list[Any]]:

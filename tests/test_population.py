@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from builders.errors import CorpusError
 from builders.population import Coverage, Population, coverage
+from builders.training import collate
 from tests import unequal
 
 CONFIGS = {"wingert2026": "CLT027c", "nat4": "A1"}
@@ -298,6 +299,20 @@ def test_a_batch_is_padded_on_the_right() -> None:
     part = population.select(cells={"cell_id": ["x", "y"]})
     with pytest.raises(CorpusError, match=r"\[\(2, 1\), \(3, 1\)\]"):
         Population.collate([population[0], part[0]])
+
+
+def test_collate_knows_items() -> None:
+    """Of whatever makes batches of records, too; and keys that a user has removed are no matter."""
+    items = list(Population(RECORDS, STIMULI))  # type: ignore[call-overload]
+    expected, found = Population.collate(items), collate(items)
+    assert list(found) == list(expected)
+    assert isinstance(next(iter(found.values())), torch.Tensor)
+    for name, value in expected.items():
+        assert found[name] == value if name == "stim_id" else same(found[name], value), name
+    for kept in (["response"], ["response", "mask", "stim_id"], ["spectrogram", "response"]):
+        batch = collate([{name: item[name] for name in kept} for item in items])
+        assert set(batch) == set(kept)
+        assert same(batch["response"], expected["response"])
 
 
 def test_workers_read_the_same_items(home: Path) -> None:

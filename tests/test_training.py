@@ -39,14 +39,14 @@ def test_a_batch_is_padded_on_the_right() -> None:
             {"cell_id": "y", "spectrogram": [[7, 8], [9, 10]], "response": [[6]]},
         ]
     )
-    assert list(batch) == ["cell_id", "spectrogram", "response", "mask", "stimulus_mask"]
+    assert list(batch) == ["response", "mask", "spectrogram", "stimulus_mask", "cell_id"]
     assert batch["cell_id"] == ["x", "y"]
     assert batch["spectrogram"].tolist() == [[[1, 2, 3], [4, 5, 6]], [[7, 8, 0], [9, 10, 0]]]
     assert batch["response"].tolist() == [[[1, 2, 3], [4, 5, 0]], [[6, 0, 0], [0, 0, 0]]]
     assert batch["mask"].int().tolist() == [[[1, 1, 1], [1, 1, 0]], [[1, 0, 0], [0, 0, 0]]]
     assert batch["stimulus_mask"].int().tolist() == [[1, 1, 1], [1, 1, 0]]
-    types = [batch[name].dtype for name in list(batch)[1:]]
-    assert types == [torch.float32, torch.float32, torch.bool, torch.bool]
+    types = [batch[name].dtype for name in list(batch)[:4]]
+    assert types == [torch.float32, torch.bool, torch.float32, torch.bool]
 
 
 def test_a_response_and_its_spectrogram_may_differ_in_length() -> None:
@@ -83,7 +83,7 @@ def test_collate_leaves_what_it_is_given_as_it_is() -> None:
 
 
 def test_records_without_spectrograms_make_a_batch_without() -> None:
-    assert list(collate([{"response": [[1.0]], "unit": 3}])) == ["response", "unit", "mask"]
+    assert list(collate([{"response": [[1.0]], "unit": 3}])) == ["response", "mask", "unit"]
 
 
 def test_other_columns_are_lists_of_python_values() -> None:
