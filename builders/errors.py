@@ -17,7 +17,8 @@ class CorpusError(RuntimeError):
     Control characters in the message are escaped, and passwords in addresses are hidden.
 
     This is a `RuntimeError` and not a `FileNotFoundError`: while `datasets` resolves globs, it
-    catches a `FileNotFoundError` and reports "no data files" instead.
+    catches a `FileNotFoundError` and reports "no data files" instead. Only `MissingError` is both,
+    and a glob never raises it.
 
     Parameters
     ----------
@@ -43,6 +44,10 @@ class CorpusError(RuntimeError):
         parts = (("in:  ", where), ("why: ", why), ("next:", fix))
         lines = [what, *(f"  {label} {text}" for label, text in parts if str(text))]
         super().__init__(shown("\n".join(lines)))
+
+
+class MissingError(CorpusError, FileNotFoundError):
+    """A path of ``corpus://`` that does not exist; also a `FileNotFoundError`, as tools expect."""
 
 
 class RecordingError(CorpusError):
@@ -109,11 +114,18 @@ class CorpusWarning(UserWarning):
     """Something that users of the data should know, but need not act on."""
 
 
-def unknown(kind: str, name: str, valid: Iterable[str], *, where: object = "") -> CorpusError:
+def unknown(
+    kind: str,
+    name: str,
+    valid: Iterable[str],
+    *,
+    where: object = "",
+    error: type[CorpusError] = CorpusError,
+) -> CorpusError:
     """The error for an unknown name; its message lists similar names, then all valid names."""
     names = sorted(valid)
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return CorpusError(
+    return error(
         f"unknown {kind} {name!r}", where=where, fix=f"{hint}valid names: {', '.join(names)}"
     )

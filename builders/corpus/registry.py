@@ -11,7 +11,7 @@ from typing import Any
 
 import builders
 from builders.corpus.builder import CorpusBuilder
-from builders.errors import CorpusError, unknown
+from builders.errors import CorpusError, MissingError, unknown
 
 #: The code that determines a shard's content, besides the ``*.py`` files of its corpus' folder.
 WRITERS = ("nems/*.py", "shards/*.py", "conventions.py", "schema.py", "texts.py", "threads.py")
@@ -31,7 +31,7 @@ def find_corpus(name: str) -> type[CorpusBuilder]:
     """The builder class of a corpus; if it is unknown, a `CorpusError` lists the corpora."""
     known = corpora()
     if name not in known:
-        raise unknown("corpus", name, known)
+        raise unknown("corpus", name, known, error=MissingError)
     return _load(name)
 
 

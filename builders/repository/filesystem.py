@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import atexit
 import hashlib
-import io
 import time
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from glob import has_magic
 from typing import Any, BinaryIO
@@ -20,10 +20,11 @@ from typing import Any, BinaryIO
 from fsspec.spec import AbstractFileSystem
 
 from builders.corpus.registry import code_key, corpora, find_corpus
-from builders.errors import CorpusError, unknown
+from builders.errors import CorpusError, MissingError, unknown
 from builders.files import home
 from builders.repository import findings, pinning
 from builders.repository.card import CARD, repository_card
+from builders.repository.opened import CardFile, ShardFile
 from builders.shards.cache import ShardCache, etag_of
 from builders.shards.excluded import read_excluded
 from builders.shards.job import Job
@@ -129,30 +130,44 @@ class CorpusFileSystem(AbstractFileSystem):
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """As `AbstractFileSystem.glob`, but a name that does not exist raises an error."""
         path = self._strip_protocol(path)
-        if not has_magic(path):  # `exists`, which fsspec calls, would hide the reason
-            entry = self.info(path)
-            return {path: entry} if kwargs.get("detail") else [path]
-        found = super().glob(path, maxdepth=maxdepth, **kwargs)
-        if not found:
-            self._explain(path)
+        try:
+            if not has_magic(path):  # `exists`, which fsspec calls, would hide the reason
+                entry = self.info(path)
+                return {path: entry} if kwargs.get("detail") else [path]
+            found = super().glob(path, maxdepth=maxdepth, **kwargs)
+            if not found:
+                self._explain(path)
+        except MissingError as error:  # `datasets` would hide the message of a FileNotFoundError
+            raise CorpusError(str(error)) from error
         return found
 
-    def created(self, path: str) -> Any:
-        raise NotImplementedError("a shard has an ETag and no date")
+    def modified(self, path: str) -> datetime:
+        """A date that changes when, and only when, the file's content does; it is no real date.
 
-    modified = created
+        Tools such as DuckDB ask for it to find out whether a file has changed.
+        """
+        entry = self.info(path)
+        if "ETag" not in entry:
+            raise CorpusError(f"corpus://{entry['name']} has no date", why="it is a folder")
+        return datetime.fromtimestamp(int(entry["ETag"][-8:], 16), timezone.utc)
+
+    created = modified
+
+    def _refuse(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        raise CorpusError(
+            f"cannot change {path}", why="corpus:// is read-only", fix="write to a copy"
+        )
+
+    rm = rm_file = _rm = rmdir = mkdir = makedirs = touch = pipe_file = pipe = _refuse
+    cp_file = copy = mv = put_file = put = _refuse
 
     def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> BinaryIO:
         path = self._strip_protocol(path)
         if mode != "rb":
-            raise CorpusError(
-                f"cannot open {path} to write it",
-                why="corpus:// is read-only",
-                fix="write to a copy",
-            )
+            self._refuse(path)
         corpus, etag, inside = split_path(path)
         if inside == CARD:
-            return io.BytesIO(repository_card(find_corpus(corpus)))
+            return CardFile(path, repository_card(find_corpus(corpus)))
         repository = _repository(corpus)
         if (job := repository.jobs.get(inside)) is None:
             self._explain(path)
@@ -161,7 +176,8 @@ class CorpusFileSystem(AbstractFileSystem):
         for _ in range(OPEN_ATTEMPTS):
             with suppress(FileNotFoundError):  # replaced by another version, or deleted, just now
                 file = repository.cache.shard(job, inside)
-                opened = _opened(file.open("rb"))
+                opened = ShardFile(path, file)
+                _OPEN.add(opened)
                 findings.opened(corpus, etag, inside, repository.cache.notes(inside, etag_of(file)))
                 return opened
         raise CorpusError(
@@ -195,17 +211,14 @@ class CorpusFileSystem(AbstractFileSystem):
             if not files:
                 valid = {file[level] for file in below} or {"nothing below it"}
                 where = repository.where
-                raise unknown(f"name in corpus://{pattern}:", part, valid, where=where)
+                raise unknown(
+                    f"name in corpus://{pattern}:", part, valid, where=where, error=MissingError
+                )
 
 
 _OPEN: weakref.WeakSet[BinaryIO] = weakref.WeakSet()
 #: How long the interpreter's exit is delayed at most, while a shard is still open.
 LAST_READS = 1.0  # s
-
-
-def _opened(file: BinaryIO) -> BinaryIO:
-    _OPEN.add(file)
-    return file
 
 
 @atexit.register
