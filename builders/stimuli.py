@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -97,6 +98,28 @@ class Spectrograms:
         return table.append_column("spectrogram", self.matrices[rows]["spectrogram"])
 
 
+class Rows(Sequence[Any]):
+    """Some rows of joined records, in the format of these; each is made when it is asked for."""
+
+    def __init__(self, joined: JoinedRecords, keys: list[int]) -> None:
+        self._joined = joined
+        self._keys = keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, index: Any) -> Any:
+        """A row, or a list of rows for a slice."""
+        if isinstance(index, slice):
+            return [self._joined[key] for key in self._keys[index]]
+        return self._joined[self._keys[index]]
+
+    @property
+    def table(self) -> pa.Table:
+        """All rows as an Arrow table."""
+        return self._joined.table(self._keys)
+
+
 class JoinedRecords:
     """Map-style records with a ``spectrogram`` (F, T) in each row; made by `with_stimuli`.
 
@@ -132,10 +155,22 @@ class JoinedRecords:
         return {**found, "spectrogram": spectrograms if is_batch else spectrograms[0]}
 
     def __getitems__(self, keys: list[int]) -> Any:
-        """The rows of a `DataLoader`'s batch: a list, or one table if the format is ``"arrow"``."""
+        """The rows of a `DataLoader`'s batch: one table if the format is ``"arrow"``, else a list.
+
+        The list makes its rows when they are asked for. `builders.training.collate` asks for its
+        ``table`` instead, and so is as fast in every format.
+        """
         if self.records.format["type"] == "arrow":
             return self[keys]
-        return [self[key] for key in keys]
+        return Rows(self, keys)
+
+    @cached_property
+    def _in_arrow(self) -> JoinedRecords:
+        return self.with_format("arrow", columns=self.records.format["columns"])
+
+    def table(self, keys: list[int]) -> pa.Table:
+        """Some rows as an Arrow table, whatever the format."""
+        return self._in_arrow[keys]
 
     def _with(self, records: Dataset) -> JoinedRecords:
         return JoinedRecords(records, self._spectrograms)

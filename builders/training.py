@@ -119,6 +119,7 @@ def collate_items(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _columns(batch: Any) -> dict[str, list[Any]]:
     """The columns of a batch: the ones in `TENSORS` as matrices, the others as Python values."""
+    batch = getattr(batch, "table", batch)  # of joined records, in whatever format
     rows = [batch] if isinstance(batch, pa.Table | pa.RecordBatch) else list(batch)
     is_arrow = all(isinstance(row, pa.Table | pa.RecordBatch) for row in rows)
     listed = sorted({", ".join(sorted(row.schema.names if is_arrow else row)) for row in rows})

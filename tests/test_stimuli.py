@@ -14,10 +14,11 @@ from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets
 from datasets.distributed import split_dataset_by_node
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, equal
 
 from builders.errors import CorpusError
 from builders.stimuli import STREAMED_AT_ONCE, JoinedRecords, align_waveform, with_stimuli
+from builders.training import collate
 from tests import unequal
 
 CONFIGS = {"wingert2026": "CLT027c", "nat4": "A1"}
@@ -142,6 +143,27 @@ def test_a_batch_of_a_loader_is_rows_or_a_table() -> None:
     assert keys(joined.__getitems__([3, 0])) == [KEYS[3], KEYS[0]]
     table = joined.with_format("arrow").__getitems__([3, 0])
     assert keys(table.to_pylist()) == [KEYS[3], KEYS[0]]
+
+
+@pytest.mark.parametrize("form", [None, "numpy", "torch"])
+@pytest.mark.parametrize("columns", [None, ["cell_id", "response"]])
+def test_a_batch_is_collated_from_arrow_in_every_format(
+    form: str | None, columns: list[str] | None
+) -> None:
+    """Python lists of all values would take fifty times as long."""
+    records = RECORDS.with_format(form, columns=columns)
+    rows = with_stimuli(records, STIMULI).__getitems__([3, 0, 1])
+    assert len(rows) == 3
+    assert [set(row) for row in rows] == [{*(columns or RECORDS.column_names), "spectrogram"}] * 3
+    assert len(rows[1:]) == 2
+    assert rows.table.num_rows == 3
+    expected, found = collate(list(rows)), collate(rows)
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        if isinstance(value, Tensor):
+            assert equal(found[name], value), name
+        else:
+            assert found[name] == value, name
 
 
 def test_select_shuffle_shard_and_format() -> None:
