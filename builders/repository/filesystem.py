@@ -141,6 +141,14 @@ class CorpusFileSystem(AbstractFileSystem):
             raise CorpusError(str(error)) from error
         return found
 
+    def isdir(self, path: str) -> bool:
+        """Whether this is a folder; raises if there is nothing, so that pandas says what is."""
+        return bool(self.info(path)["type"] == "directory")
+
+    def walk(self, path: str, *args: Any, on_error: Any = "raise", **kwargs: Any) -> Any:
+        """As `AbstractFileSystem.walk`, but a folder that does not exist raises an error."""
+        return super().walk(path, *args, on_error=on_error, **kwargs)
+
     def modified(self, path: str) -> datetime:
         """A date that changes when, and only when, the file's content does; it is no real date.
 

@@ -1,1 +1,1 @@
-"""Whether a release is what was published, and shards what a second reader says."""
+"""Check a release against published facts, and its shards against a second, slow reader."""

@@ -106,12 +106,13 @@ def test_a_process_that_dies_fails_its_task_and_hangs_nothing() -> None:
 
 
 SLEEPERS = """
-import os, sys, time
+import os, signal, sys, time
 from builders.export.workers import run_tasks
 def sleep(path):
     open(path, "w").write(str(os.getpid()))
     time.sleep(600)
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored below nohup
     list(run_tasks(sleep, {path: path for path in sys.argv[1:]}, workers=2))
 """
 

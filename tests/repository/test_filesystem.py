@@ -196,9 +196,8 @@ ways = pytest.mark.parametrize(
         lambda filesystem, path: filesystem.isdir(path),
         lambda filesystem, path: filesystem.open(path),
         lambda filesystem, path: filesystem.cat(path),
-        lambda filesystem, path: pd.read_parquet(path),
     ],
-    ids=["ls", "walk", "find", "glob", "glob below", "info", "isdir", "open", "cat", "pandas"],
+    ids=["ls", "walk", "find", "glob", "glob below", "info", "isdir", "open", "cat"],
 )
 
 

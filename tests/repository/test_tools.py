@@ -80,6 +80,8 @@ def test_what_is_missing_is_a_file_that_is_not_found(
             call(path)
         assert isinstance(caught.value, CorpusError)
     assert not filesystem.exists(path)
+    with pytest.raises(FileNotFoundError, match=path):  # pyarrow tells the path alone
+        pandas.read_parquet(f"corpus://{path}")
     with pytest.raises(CorpusError) as globbed:  # `datasets` would hide the message
         filesystem.glob(path)
     assert not isinstance(globbed.value, MissingError)
