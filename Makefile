@@ -20,7 +20,7 @@ demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
 		$$(find $(WINGERT2026_DATA) -maxdepth 1 -name filters.npz -exec echo --filters {} \;)
 
 test: .venv/installed-test .venv-oldest/installed
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadfile
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 	.venv-oldest/bin/python -m pytest tests/repository/test_load.py tests/repository/test_pinning.py \
 		tests/corpus/test_builder.py
 
