@@ -117,7 +117,7 @@ class Rows(Sequence[Any]):
     @property
     def table(self) -> pa.Table:
         """All rows as an Arrow table."""
-        return self._joined.table(self._keys)
+        return self._joined._in_arrow[self._keys]
 
 
 class JoinedRecords:
@@ -167,10 +167,6 @@ class JoinedRecords:
     @cached_property
     def _in_arrow(self) -> JoinedRecords:
         return self.with_format("arrow", columns=self.records.format["columns"])
-
-    def table(self, keys: list[int]) -> pa.Table:
-        """Some rows as an Arrow table, whatever the format."""
-        return self._in_arrow[keys]
 
     def _with(self, records: Dataset) -> JoinedRecords:
         return JoinedRecords(records, self._spectrograms)
