@@ -11,7 +11,7 @@ from datasets import Features
 from numpy.typing import NDArray
 
 from builders.nems.binning import Ints
-from builders.shards.arrow import ROW_GROUP_BYTES, ragged, table
+from builders.shards.arrow import PIECE_BYTES, ROW_GROUP_BYTES, ragged, table
 from builders.shards.records import cut, of_stimuli
 
 
@@ -83,30 +83,56 @@ class RasterSpool:
         stimuli = sorted(packed) if len(cells) else []
         sizes = np.array([sum(size for size, _ in packed[stim]) for stim in stimuli], np.int64)
         for some in cut(sizes, ROW_GROUP_BYTES):
-            traces, stim_of, cell_of = [], [], []
-            for i in range(some.start, some.stop):
-                windows = []
-                for trial, (size, content) in enumerate(packed[stimuli[i]]):
-                    values = np.frombuffer(pa.decompress(content, size, "lz4"), np.float32)
-                    window = values.reshape(len(cells), -1)
-                    if (dropped := self._dropped.get((stimuli[i], trial))) is not None:
-                        window = np.where(dropped[self._groups[group], None], np.nan, window)
-                    windows.append(window.astype(np.float32, copy=False))
-                trace, complete = _trials_of(windows)
-                traces.append(trace)
-                stim_of.append(np.full(len(complete), i))
-                cell_of.append(complete)
-            rows, cell = np.concatenate(stim_of), np.concatenate(cell_of)
-            meta = cells.take(pa.array(cell))
+            pieces, rows = [], []
+            for piece in cut(sizes, PIECE_BYTES, some):
+                response, stim_of, cell_of = _piece(
+                    [self._windows(group, stimuli[i]) for i in range(piece.start, piece.stop)]
+                )
+                pieces.append(response)
+                rows.append((stim_of + piece.start, cell_of))
+            row_stim, row_cell = map(np.concatenate, zip(*rows, strict=True))
+            meta = cells.take(pa.array(row_cell))
             yield table(
                 {
-                    **of_stimuli([stim_columns(stim) for stim in stimuli], rows),
+                    **of_stimuli([stim_columns(stim) for stim in stimuli], row_stim),
                     **{name: meta[name] for name in meta.column_names},
-                    "response": pa.chunked_array(traces),
-                    "onsets": [None] * len(rows),
+                    "response": pa.chunked_array(pieces),
+                    "onsets": [None] * len(row_stim),
                 },
                 features,
             )
+
+    def _windows(self, group: str, stim: str) -> list[NDArray[np.float32]]:
+        """The windows of a stimulus, (C, T) each, of one group; NaN where `drop` says so."""
+        windows = []
+        for trial, (size, packed) in enumerate(self._packed[group][stim]):
+            content = pa.decompress(packed, size, "lz4")
+            window = np.frombuffer(content, np.float32).reshape(len(self._groups[group]), -1)
+            if (dropped := self._dropped.get((stim, trial))) is not None:
+                window = window.copy()
+                window[dropped[self._groups[group]]] = np.nan
+            windows.append(window)
+        return windows
+
+
+def _piece(stimuli: list[list[NDArray[np.float32]]]) -> tuple[pa.ListArray, Ints, Ints]:
+    """From the windows of some stimuli: the responses, and the stimulus and cell of each."""
+    if {len(windows) for windows in stimuli} == {1} and len({w.shape for (w,) in stimuli}) == 1:
+        # Nearly always. All at once is much faster than one by one: most windows are small.
+        values = np.stack([window for (window,) in stimuli])
+        present = np.isfinite(values).any(axis=2)
+        if not present.all():
+            values = values[present]
+        stim, cell = np.nonzero(present)
+        lists = ragged(pa.array(values.reshape(-1)), np.full(len(stim), values.shape[-1]))
+        return ragged(lists, np.ones(len(stim), np.int64)), stim, cell
+    found = [_trials_of(windows) for windows in stimuli]
+    stim = np.repeat(np.arange(len(found)), [len(cell) for _, cell in found])
+    return (
+        pa.concat_arrays([lists for lists, _ in found]),
+        stim,
+        np.concatenate([cell for _, cell in found]),
+    )
 
 
 def _trials_of(windows: list[NDArray[np.float32]]) -> tuple[pa.ListArray, Ints]:
