@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from builders.coverage import Coverage, coverage
 from builders.errors import CorpusError
+from builders.joined import Spectrograms
 from builders.ragged import matrices, n_columns, padded, place
 from builders.rows import require_columns
-from builders.stimuli import Spectrograms
 from builders.training import collate_items, first_bins
 
 __all__ = ["Coverage", "Population", "coverage"]

@@ -1,203 +1,38 @@
-"""Join spectrograms to records when a row is read, and place sounds in their stimulus window.
-
-A spectrogram is far larger than the counts of one cell, and hundreds of cells share it: the
-records of wingert2026 with a spectrogram in each would be 86 GB instead of 4. So a record refers to
-its spectrogram by ``stim_id``, and nothing is copied until a row is read.
-"""
+"""Join spectrograms to records, and place sounds in their stimulus window."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import Any, SupportsIndex
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import soundfile
-from datasets import Dataset, DatasetDict, Features, IterableDataset, concatenate_datasets
+from datasets import Dataset, DatasetDict, IterableDataset
 from numpy.typing import ArrayLike, NDArray
 
 from builders.conventions import SAMPLING_RATE
 from builders.errors import CorpusError
-from builders.internals import format_of_stream, rows_of
+from builders.internals import rows_of
+from builders.joined import JoinedRecords, JoinedStream, Spectrograms
 from builders.rows import require_columns
 
-#: The formats that a joined row can have; `None` is plain Python.
-FORMATS = (None, "arrow", "numpy", "torch", "jax", "tensorflow")
-
-#: How many streamed records are joined at once. Nothing is copied, so the number matters little.
-STREAMED_AT_ONCE = 100
-
-
-class Spectrograms:
-    """Look up the spectrograms of a stimuli table by ``stim_id``; they stay memory-mapped.
-
-    Pickling this object for another process passes the paths of the mapped files and the index.
-
-    Parameters
-    ----------
-    stimuli : Dataset or DatasetDict
-        What ``load_dataset(corpus, "stimuli")`` returns, or a part of it. The splits of a
-        `DatasetDict` are concatenated.
-
-    Attributes
-    ----------
-    table : Dataset
-        One row per stimulus, all columns except the spectrogram.
-    matrices : Dataset
-        The same rows, with the spectrogram only.
-    """
-
-    def __init__(self, stimuli: Dataset | DatasetDict) -> None:
-        self._known = 'set(stimuli["stim_id"])'
-        if isinstance(stimuli, DatasetDict):
-            self._known = '{i for part in stimuli.values() for i in part["stim_id"]}'
-            stimuli = concatenate_datasets(list(stimuli.values()))
-        if not isinstance(stimuli, Dataset):
-            raise CorpusError(
-                "cannot look stimuli up",
-                why=f"they are of type {type(stimuli).__name__}",
-                fix="load the stimuli without streaming=True: only the records may be streamed",
-            )
-        require_columns(stimuli, "stim_id", "spectrogram")
-        self.table = stimuli.remove_columns("spectrogram").with_format("arrow")
-        self.matrices = stimuli.select_columns("spectrogram").with_format("arrow")
-        ids = self.table[:]["stim_id"].to_pylist()
-        self._rows = {stim_id: row for row, stim_id in enumerate(ids)}
-
-    def rows(self, stim_ids: Sequence[str]) -> list[int]:
-        """The row number of each of these stimuli in `table`.
-
-        Raises
-        ------
-        CorpusError
-            If the table lacks some of them; says how many, and how to leave their records out.
-        """
-        try:
-            return [self._rows[stim_id] for stim_id in stim_ids]
-        except KeyError:
-            distinct = dict.fromkeys(stim_ids)
-            missing = [stim_id for stim_id in distinct if stim_id not in self._rows]
-            names = ", ".join(map(repr, missing[:3])) + ", ..." * (len(missing) > 3)
-            raise CorpusError(
-                f"no spectrogram for {len(missing)} of these records' {len(distinct)} stimuli",
-                why=f"the {len(self._rows)} stimuli given lack {names}",
-                # In the format "arrow" a filter's function would be given Arrow tables.
-                fix='give the whole table, load_dataset(corpus, "stimuli"). A release may have no '
-                "spectrogram of a stimulus; to leave its records out:\n"
-                f"        known = {self._known}\n"
-                "        records = records.with_format(None).filter("
-                'lambda stim_id: stim_id in known, input_columns="stim_id")',
-            ) from None
-
-    def join(self, table: pa.Table) -> pa.Table:
-        """Append a column of spectrograms, one chunk per row, that shares the mapped memory."""
-        rows = self.rows(table["stim_id"].to_pylist())
-        return table.append_column("spectrogram", self.matrices[rows]["spectrogram"])
-
-
-class Rows(Sequence[Any]):
-    """Some rows of joined records, in the format of these; each is made when it is asked for."""
-
-    def __init__(self, joined: JoinedRecords, keys: list[int]) -> None:
-        self._joined = joined
-        self._keys = keys
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __getitem__(self, index: Any) -> Any:
-        """A row, or a list of rows for a slice."""
-        if isinstance(index, slice):
-            return [self._joined[key] for key in self._keys[index]]
-        return self._joined[self._keys[index]]
-
-    @property
-    def table(self) -> pa.Table:
-        """All rows as an Arrow table."""
-        return self._joined._in_arrow[self._keys]
-
-
-class JoinedRecords:
-    """Map-style records with a ``spectrogram`` (F, T) in each row; made by `with_stimuli`.
-
-    It offers what a torch `DataLoader` needs: its length, rows, and batches of rows. A row, a slice
-    or a list of rows has the records' format. For anything else that `datasets` can do (`filter`,
-    `map`, `sort`, ...), apply it to the records before joining.
-    """
-
-    def __init__(self, records: Dataset, spectrograms: Spectrograms) -> None:
-        if records.format["type"] not in FORMATS:
-            raise CorpusError(
-                f"cannot join records of format {records.format['type']!r} with stimuli",
-                fix=f"use records.with_format(...) with one of {', '.join(map(str, FORMATS))}",
-            )
-        self.records = records
-        self._spectrograms = spectrograms
-        self._stim_ids = records.select_columns("stim_id").with_format("arrow")
-        form = records.format
-        self._matrices = spectrograms.matrices.with_format(form["type"], **form["format_kwargs"])
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, key: SupportsIndex | slice | Iterable[int]) -> Any:
-        """A row or a batch of rows; as an Arrow table if the format is ``"arrow"``."""
-        found = self.records[key]
-        rows = self._spectrograms.rows(self._stim_ids[key]["stim_id"].to_pylist())
-        if isinstance(found, pa.Table):
-            return found.append_column("spectrogram", self._matrices[rows]["spectrogram"])
-        # One by one: `datasets` would stack spectrograms of equal shape, which is one more copy.
-        spectrograms = [self._matrices[row]["spectrogram"] for row in rows]
-        is_batch = isinstance(key, slice | Iterable)
-        return {**found, "spectrogram": spectrograms if is_batch else spectrograms[0]}
-
-    def __getitems__(self, keys: list[int]) -> Any:
-        """The rows of a `DataLoader`'s batch: one table if the format is ``"arrow"``, else a list.
-
-        The list makes its rows when they are asked for. `builders.training.collate` asks for its
-        ``table`` instead, and so is as fast in every format.
-        """
-        if self.records.format["type"] == "arrow":
-            return self[keys]
-        return Rows(self, keys)
-
-    @cached_property
-    def _in_arrow(self) -> JoinedRecords:
-        return self.with_format("arrow", columns=self.records.format["columns"])
-
-    def _with(self, records: Dataset) -> JoinedRecords:
-        return JoinedRecords(records, self._spectrograms)
-
-    def select(self, indices: Iterable[int]) -> JoinedRecords:
-        """As `Dataset.select`."""
-        return self._with(self.records.select(indices))
-
-    def shuffle(self, seed: int | None = None) -> JoinedRecords:
-        """As `Dataset.shuffle`."""
-        return self._with(self.records.shuffle(seed=seed))
-
-    def shard(self, num_shards: int, index: int, contiguous: bool = True) -> JoinedRecords:
-        """As `Dataset.shard`: the part of one node."""
-        return self._with(self.records.shard(num_shards, index, contiguous=contiguous))
-
-    def with_format(self, type: str | None = None, **options: Any) -> JoinedRecords:
-        """As `Dataset.with_format`, for one of `FORMATS`; the spectrogram is always included."""
-        return self._with(self.records.with_format(type, **options))
+__all__ = ["JoinedRecords", "JoinedStream", "align_waveform", "read_waveform", "with_stimuli"]
 
 
 def with_stimuli(
     records: Dataset | IterableDataset, stimuli: Dataset | DatasetDict
-) -> JoinedRecords | IterableDataset:
+) -> JoinedRecords | JoinedStream:
     """Add a ``spectrogram`` (F, T) float32 to each record, looked up by its ``stim_id``.
 
     The spectrogram is looked up when a row is read, and equals the stimuli table's bit for bit.
     It may be longer or shorter than the response: both are returned as stored in the release, never
     cut or stretched. Both start at bin 0. `builders.training.collate` pads them to one length.
-    With the format ``"arrow"``, spectrograms share the stimuli table's memory, and
-    `builders.training` makes batches fastest.
+
+    Shuffle what this returns, not the records: so the shuffled rows have no spectrogram yet.
+    `builders.training.collate` is fast in every format. To make batches of your own, use the
+    format ``"arrow"``: its spectrograms share the stimuli table's memory.
 
     Parameters
     ----------
@@ -208,11 +43,9 @@ def with_stimuli(
 
     Returns
     -------
-    JoinedRecords or IterableDataset
-        Streamed records give an `IterableDataset` of the same format; set the format's options
-        and a column selection again if you need them. Other records give `JoinedRecords`, which
-        can be indexed, selected from, shuffled, sharded (also before joining, with
-        `split_dataset_by_node`) and formatted.
+    JoinedRecords or JoinedStream
+        It behaves like the records that it was made of, and has their format. Of a stream, set the
+        format's options and a column selection again if you need them.
 
     Raises
     ------
@@ -227,12 +60,7 @@ def with_stimuli(
         joined = JoinedRecords(records, spectrograms)
         spectrograms.rows(_distinct_ids(records))
         return joined
-    form = format_of_stream(records)
-    features = Features({**records.features, **spectrograms.matrices.features})
-    joined = records.with_format("arrow").map(
-        spectrograms.join, batched=True, batch_size=STREAMED_AT_ONCE, features=features
-    )
-    return joined.with_format(form)
+    return JoinedStream(records, spectrograms)
 
 
 def _distinct_ids(records: Dataset) -> list[str]:

@@ -91,7 +91,7 @@ ITEM_PADDING = {"spectrogram": 0, "response": np.nan, "mask": False, "stimulus_m
 def _are_items(batch: Any) -> bool:
     """Whether these are items of a `builders.population.Population`: responses (N, R, T)."""
     return bool(isinstance(batch, list) and batch) and all(
-        isinstance(item, dict) and getattr(item.get("response"), "ndim", 0) == 3 for item in batch
+        type(item) is dict and getattr(item.get("response"), "ndim", 0) == 3 for item in batch
     )
 
 
@@ -119,16 +119,18 @@ def collate_items(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _columns(batch: Any) -> dict[str, list[Any]]:
     """The columns of a batch: the ones in `TENSORS` as matrices, the others as Python values."""
-    batch = getattr(batch, "table", batch)  # of joined records, in whatever format
     rows = [batch] if isinstance(batch, pa.Table | pa.RecordBatch) else list(batch)
-    is_arrow = all(isinstance(row, pa.Table | pa.RecordBatch) for row in rows)
+    tables = [getattr(row, "table", row) for row in rows]  # of joined rows, in whatever format
+    is_arrow = all(isinstance(table, pa.Table | pa.RecordBatch) for table in tables)
+    rows = tables if is_arrow else rows
     listed = sorted({", ".join(sorted(row.schema.names if is_arrow else row)) for row in rows})
     n_records = sum(row.num_rows for row in rows) if is_arrow else len(rows)
     if n_records == 0 or len(listed) > 1 or "response" not in listed[0].split(", "):
         raise CorpusError(
             "cannot make a batch of these records",
             why=f"there are {n_records}, with the columns {' or '.join(listed)}",
-            fix="give one record or more, all with a response and with the same columns",
+            fix="give one record or more, all with a response and with the same columns; a Trainer "
+            "takes columns away unless it is told remove_unused_columns=False",
         )
     if is_arrow:
         return _arrow_columns(rows)
