@@ -43,7 +43,7 @@ def parse_cell_id(cell_id: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``session``, ``animal``, ``probe`` (None where the id has none), and ``electrode`` and
+        ``session``, ``animal``, ``probe`` ("" where the id has none), and ``electrode`` and
         ``unit`` (None where the id does not have this form).
 
     Examples
@@ -55,7 +55,7 @@ def parse_cell_id(cell_id: str) -> dict[str, Any]:
     if match is None:
         session = cell_id.partition("-")[0]
         animal = (re.match("[A-Za-z]*", session) or [""])[0]
-        rest = dict.fromkeys(("probe", "electrode", "unit"))
-        return {"session": session, "animal": animal, **rest}
-    parts: dict[str, Any] = match.groupdict()
+        nothing = {"probe": "", "electrode": None, "unit": None}
+        return {"session": session, "animal": animal, **nothing}
+    parts: dict[str, Any] = match.groupdict("")
     return {**parts, "electrode": int(parts["electrode"]), "unit": int(parts["unit"])}

@@ -51,8 +51,8 @@ class Row(LazyRow, dict):  # type: ignore[type-arg]
     """
 
     def __init__(self, table: pa.Table, formatter: Any) -> None:
-        dict.__init__(self, dict.fromkeys(table.column_names, NotImplemented))  # type: ignore[call-overload]
-        super().__init__(table, formatter)
+        dict.__init__(self, dict.fromkeys(table.column_names, NotImplemented))
+        LazyRow.__init__(self, table, formatter)
 
     @property
     def table(self) -> pa.Table | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -123,14 +124,20 @@ def _columns(batch: Any) -> dict[str, list[Any]]:
     tables = [getattr(row, "table", row) for row in rows]  # of joined rows, in whatever format
     is_arrow = all(isinstance(table, pa.Table | pa.RecordBatch) for table in tables)
     rows = tables if is_arrow else rows
-    listed = sorted({", ".join(sorted(row.schema.names if is_arrow else row)) for row in rows})
+    names = [row.schema.names if is_arrow else list(row) for row in rows if _is_record(row)]
+    listed = sorted({", ".join(sorted(each)) for each in names})
     n_records = sum(row.num_rows for row in rows) if is_arrow else len(rows)
-    if n_records == 0 or len(listed) > 1 or "response" not in listed[0].split(", "):
+    if (
+        n_records == 0
+        or len(names) < len(rows)
+        or listed != listed[:1]
+        or "response" not in names[0]
+    ):
         raise CorpusError(
             "cannot make a batch of these records",
             why=f"there are {n_records}, with the columns {' or '.join(listed)}",
-            fix="give one record or more, all with a response and with the same columns; a Trainer "
-            "takes columns away unless it is told remove_unused_columns=False",
+            fix="give one record or more, all with a response and with the same columns. A Trainer "
+            "of transformers takes columns away, unless it is told remove_unused_columns=False",
         )
     if is_arrow:
         return _arrow_columns(rows)
@@ -138,6 +145,10 @@ def _columns(batch: Any) -> dict[str, list[Any]]:
         name: [_matrix(row[name]) if name in TENSORS else _python(row[name]) for row in rows]
         for name in rows[0]
     }
+
+
+def _is_record(row: Any) -> bool:
+    return isinstance(row, Mapping | pa.Table | pa.RecordBatch)
 
 
 def _arrow_columns(tables: list[pa.Table | pa.RecordBatch]) -> dict[str, list[Any]]:

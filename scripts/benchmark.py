@@ -231,6 +231,37 @@ FIGURES = {
         """,
     ),
     **{
+        f"records/s of A1, {kind}, shuffled, 2 workers": Figure(
+            TRAINING,
+            f"""
+            records = load_dataset("./wingert2026", "A1", split="est", streaming={streaming})
+            stimuli = load_dataset("./wingert2026", "stimuli", split="est")
+            data = with_stimuli(records, stimuli)
+            data = data.shuffle(seed=0)
+            loader = DataLoader(data, 32, num_workers=2, collate_fn=collate)
+            start(); count = sum(len(batch["response"]) for batch in loader)
+            """,
+            after="load A1, cold",
+        )
+        for kind, streaming in (("mapped", False), ("streamed", True))
+    },
+    **{
+        f"population of A1, {n} batches of 4, shuffled, 2 workers": Figure(
+            TRAINING,
+            f"""
+            from itertools import islice
+            records = load_dataset("./wingert2026", "A1", split="est")
+            stimuli = load_dataset("./wingert2026", "stimuli", split="est")
+            population = Population(records, stimuli)
+            loader = DataLoader(
+                population, 4, shuffle=True, num_workers=2, collate_fn=Population.collate)
+            start(); count = sum(len(batch["response"]) for batch in islice(loader, {n}))
+            """,
+            after="load A1, cold",
+        )
+        for n in (25, 100)
+    },
+    **{
         f"memory, {n} sessions streamed": Figure(
             DATASETS,
             f"""

@@ -21,7 +21,7 @@ SHARED = (
     *("conventions", "errors", "files", "internals", "ragged"),
     *("rows", "schema", "texts", "threads", "urls"),
 )
-FOR_USERS = ("coverage", "metrics", "population", "preprocess", "stimuli", "training")
+FOR_USERS = ("coverage", "joined", "metrics", "population", "preprocess", "stimuli", "training")
 LINT = "from importlinter.cli import lint_imports_command as lint; lint()"
 
 

@@ -225,7 +225,8 @@ class ZenodoRecord:
                     f"cannot fetch {name} of Zenodo record {self.number}",
                     where=self.folder,
                     why=f"it is not on this machine, and {variable} is set",
-                    fix=f"unset {variable}, or {self.by_hand}",
+                    fix=f"run `builders fetch {self.corpus}` where there is a network and "
+                    f"BUILDERS_HOME is the same; or unset {variable}; or {self.by_hand}",
                 )
 
     def _failed(self, name: str, error: Failed, part: Path | None = None) -> CorpusError:

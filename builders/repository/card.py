@@ -14,6 +14,8 @@ from builders.urls import repository_url
 CARD, CITATION = "README.md", "CITATION.bib"
 #: The placeholder, in the code on an exported card, for the data set that the card describes.
 HERE = '"<this folder or repository>"'
+#: The heading above what a card says of licences.
+LICENCE = "## Licence and citation\n"
 #: Limit for the archive checksums on a card; the manifest lists all.
 LISTED = 200
 
@@ -45,6 +47,20 @@ def card_body(corpus: type[CorpusBuilder]) -> str:
     path = card_path(corpus)
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return text.split("---\n", 2)[2] if text.startswith("---\n") else text
+
+
+def described(corpus: type[CorpusBuilder]) -> dict[str, str]:
+    """What ``builder.info`` of `datasets` says of a corpus, from its card and its citation."""
+    body = card_body(corpus)
+    title, text, *_ = [*body.strip().split("\n\n"), "", ""]
+    citation = card_path(corpus).parent / CITATION
+    return {
+        "description": f"{title.lstrip('# ')}\n\n{text}".strip(),
+        "citation": citation.read_text(encoding="utf-8") if citation.exists() else "",
+        "homepage": corpus.source,
+        "license": corpus.card.get("license")
+        or body.partition(LICENCE)[2].strip().split("\n\n")[0],
+    }
 
 
 def with_yaml(metadata: Mapping[str, Any], body: str) -> str:

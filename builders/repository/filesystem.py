@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from glob import has_magic
 from typing import Any, BinaryIO
 
+from datasets import Features
 from fsspec.spec import AbstractFileSystem
 
 from builders.corpus.registry import code_key, corpora, find_corpus
@@ -102,6 +103,11 @@ class CorpusFileSystem(AbstractFileSystem):
         if not found:
             self._explain(path)
         return found
+
+    def features(self, path: str) -> Features:
+        """The features of the rows of a shard; opens no archive."""
+        corpus, _, inside = split_path(self._strip_protocol(path))
+        return _repository(corpus).jobs[inside].features
 
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         """Name, type, size (-1 while unknown) and, for a file, its ETag."""

@@ -1,4 +1,4 @@
-"""Patches `datasets` for ``corpus://``: changed shards, splits without rows, notes.
+"""Patches `datasets` for ``corpus://``: changed shards, splits without rows, notes, offline mode.
 
 Nothing else in `datasets` is patched; other data sets load as usual.
 
@@ -13,6 +13,9 @@ files. A pinned shard can no longer be opened once its content changes.
 `datasets` also raises an error for a split without rows. With this patch the split loads with 0
 rows: a site may have only validation stimuli, and a filter may match nothing.
 
+In its offline mode, `datasets` refuses all files but local ones. What ``corpus://`` needs is
+checked where it is fetched: a release on disk loads, and one that is not there says so.
+
 Only `datasets` knows when a load is complete. At that point, one warning says how many notes there
 are on the loaded data.
 """
@@ -21,16 +24,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from datasets import BuilderConfig, Dataset, Split
+from datasets import BuilderConfig, Dataset, DatasetInfo, Features, Split, SplitDict, SplitInfo
 from datasets.arrow_reader import ArrowReader
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.fingerprint import Hasher
 from datasets.packaged_modules.parquet.parquet import Parquet
+from datasets.utils import file_utils
 from fsspec.core import url_to_fs
 
 from builders.corpus.registry import find_corpus
 from builders.errors import CorpusError
 from builders.repository import findings
+from builders.repository.card import described
 from builders.shards.notes import Note
 from builders.urls import SCHEME, pinned_url, split_path
 
@@ -38,9 +43,12 @@ from builders.urls import SCHEME, pinned_url, split_path
 REASONS_LISTED = 5
 
 _create_config_id = BuilderConfig.create_config_id
+_info = Parquet._info
+_prepare = Parquet._download_and_prepare
 _as_split = Parquet._as_dataset
 _as_dataset = Parquet.as_dataset
 _as_streaming_dataset = Parquet.as_streaming_dataset
+_raise_if_offline = file_utils._raise_if_offline_mode_is_enabled
 
 
 def _is_of_corpus(config: BuilderConfig) -> bool:
@@ -80,6 +88,39 @@ def _pin_and_create_config_id(self: BuilderConfig, *args: Any, **kwargs: Any) ->
         pinned[split] = DataFilesList(_pin_all(files), files.origin_metadata)
     self.data_files = pinned
     return f"{config_id}-{Hasher.hash(dict(pinned))}"
+
+
+def _filled_info(self: Parquet) -> DatasetInfo:
+    """Replaces `Parquet._info`: what the corpus' card says, the features, the names of the splits.
+
+    The numbers of rows are known once a config is built; until then they are None.
+    """
+    info = _info(self)
+    if not _is_of_corpus(self.config):
+        return info
+    first = _files(self.config)[0]
+    info.update(DatasetInfo(**described(find_corpus(split_path(first)[0]))))
+    if info.features is None:
+        filesystem, path = url_to_fs(first)
+        features, columns = filesystem.features(path), self.config.columns or ()
+        info.features = Features({k: v for k, v in features.items() if not columns or k in columns})
+    info.splits = SplitDict()
+    for name in self.config.data_files:
+        info.splits.add(SplitInfo(str(name), None, None))
+    return info
+
+
+def _prepare_anew(self: Parquet, *args: Any, **kwargs: Any) -> Any:
+    """Replaces `Parquet._download_and_prepare`, which compares the splits with those expected."""
+    if _is_of_corpus(self.config):
+        self.info.splits = None
+    return _prepare(self, *args, **kwargs)
+
+
+def _raise_if_offline_and_elsewhere(message: str | None = None) -> None:
+    """Replaces a function of `datasets` that is told "Tried to reach <URL>"."""
+    if f" {SCHEME}" not in (message or ""):
+        _raise_if_offline(message)
 
 
 def _as_split_or_empty(self: Parquet, split: Any, in_memory: bool = False) -> Dataset:
@@ -140,6 +181,9 @@ def _as_stream_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:
 def install() -> None:
     """Patch `datasets` in this process; calling it again changes nothing."""
     BuilderConfig.create_config_id = _pin_and_create_config_id
+    Parquet._info = _filled_info
+    Parquet._download_and_prepare = _prepare_anew
     Parquet._as_dataset = _as_split_or_empty
     Parquet.as_dataset = _as_dataset_with_notes
     Parquet.as_streaming_dataset = _as_stream_with_notes
+    file_utils._raise_if_offline_mode_is_enabled = _raise_if_offline_and_elsewhere

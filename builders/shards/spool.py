@@ -11,8 +11,11 @@ from datasets import Features
 from numpy.typing import NDArray
 
 from builders.nems.binning import Ints
-from builders.shards.arrow import PIECE_BYTES, ROW_GROUP_BYTES, ragged, table
+from builders.shards.arrow import ROW_GROUP_BYTES, ragged, table
 from builders.shards.records import cut, of_stimuli
+
+#: Bytes of windows that become rows at once: enough to be fast, and few beside a row group.
+WINDOWS_BYTES = 1 << 16
 
 
 class RasterSpool:
@@ -77,27 +80,28 @@ class RasterSpool:
         ------
         pyarrow.Table
             One row group. A window in which a cell has no value at all is no trial of that cell. A
-            cell without trials of a stimulus has no record of it. The onsets are null.
+            cell without trials of a stimulus has no record of it. The onsets are NaN.
         """
         packed = self._packed[group]
         stimuli = sorted(packed) if len(cells) else []
         sizes = np.array([sum(size for size, _ in packed[stim]) for stim in stimuli], np.int64)
         for some in cut(sizes, ROW_GROUP_BYTES):
             pieces, rows = [], []
-            for piece in cut(sizes, PIECE_BYTES, some):
+            for piece in cut(sizes, WINDOWS_BYTES, some):
                 response, stim_of, cell_of = _piece(
                     [self._windows(group, stimuli[i]) for i in range(piece.start, piece.stop)]
                 )
                 pieces.append(response)
                 rows.append((stim_of + piece.start, cell_of))
             row_stim, row_cell = map(np.concatenate, zip(*rows, strict=True))
+            n_trials = np.concatenate([response.value_lengths() for response in pieces])
             meta = cells.take(pa.array(row_cell))
             yield table(
                 {
                     **of_stimuli([stim_columns(stim) for stim in stimuli], row_stim),
                     **{name: meta[name] for name in meta.column_names},
                     "response": pa.chunked_array(pieces),
-                    "onsets": [None] * len(row_stim),
+                    "onsets": ragged(pa.array(np.full(n_trials.sum(), np.nan)), n_trials),
                 },
                 features,
             )

@@ -241,14 +241,14 @@ def subset(stim: str) -> str:
 def cell_columns(cell: str) -> Row:
     """The columns parsed from a cell id, ``<session>[-<probe>]-<electrode>-<unit>``."""
     session, *parts = cell.split("-")
-    probe = parts.pop(0) if len(parts) == 3 else None
+    probe = parts.pop(0) if len(parts) == 3 else ""
     numbers = len(parts) == 2 and all(part.isdigit() for part in parts)
     letters = [character.isalpha() for character in session]
     return {
         "cell_id": cell,
         "session": session,
         "animal": session[: [*letters, False].index(False)],
-        "probe": probe if numbers else None,
+        "probe": probe if numbers else "",
         "electrode": int(parts[0]) if numbers else None,
         "unit": int(parts[1]) if numbers else None,
     }

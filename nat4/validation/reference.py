@@ -84,7 +84,8 @@ class Area:
 
         def record(key: Key) -> Row:
             response = [trace.tolist() for trace in population[key[0], str(key[1])]]
-            return {**self._columns(*key), "response": response, "onsets": None}
+            onsets = [float("nan") for _ in response]
+            return {**self._columns(*key), "response": response, "onsets": onsets}
 
         shards = [
             Shards(

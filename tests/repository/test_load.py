@@ -12,8 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from datasets import load_dataset
+from datasets import load_dataset, load_dataset_builder
 
+from builders.corpus.registry import find_corpus
 from builders.errors import CorpusError
 from tests.conftest import run_python
 from wingert2026 import Wingert2026
@@ -351,6 +352,83 @@ def test_a_second_load_reads_what_the_first_one_left(
     assert cached() == before
     assert files
     assert set(map(Path, files)) <= set(before)
+
+
+def test_a_first_build_needs_no_network(own_home: Path, expect: Expect) -> None:
+    """As on the node of a cluster, with the release on its disk."""
+    found = plain(
+        """
+        streamed = load_dataset("./wingert2026", "CLT027c", split="val", streaming=True)
+        parallel = load_dataset("./wingert2026", "CLT050c", split="val", num_proc=2)
+        area = load_dataset("./wingert2026", "A1", split="est")
+        emit([rows(area), rows(streamed), rows(parallel)])
+        """,
+        HF_HUB_OFFLINE="1",
+    )
+    assert found[0] == expect("est", "A1")
+    assert found[1] == expect("val", "A1", siteid="CLT027c")
+    assert found[2] == expect("val", "PEG", siteid="CLT050c")
+
+
+def test_other_data_sets_are_still_refused_offline(home: Path) -> None:
+    """And a release that is not here is not fetched."""
+    message, ours = plain(
+        """
+        import os
+        def refused(*args, **kwargs):
+            try:
+                load_dataset(*args, **kwargs)
+            except Exception as error:
+                return str(error)
+        load_dataset("./wingert2026", "cells")
+        import fsspec, pyarrow, pyarrow.parquet
+        with fsspec.open("memory://x.parquet", "wb") as file:
+            pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), file)
+        there = refused("parquet", data_files="memory://x.parquet")
+        del os.environ["NAT4_DATA"], os.environ["BUILDERS_OFFLINE"]
+        emit([there, refused("./nat4", "cells")])
+        """,
+        HF_HUB_OFFLINE="1",
+    )
+    assert "Offline mode is enabled" in message
+    assert "HF_HUB_OFFLINE is set" in ours
+    assert "builders fetch nat4" in ours
+
+
+@pytest.mark.parametrize("name", ["nat4", "wingert2026"])
+def test_the_info_of_a_builder_says_what_it_is(own_home: Path, name: str) -> None:
+    """Before anything is built."""
+    config = {"nat4": "TNC008a", "wingert2026": "CLT027c"}[name]
+    builder = load_dataset_builder(f"./{name}", config)
+    info = builder.info
+    corpus = find_corpus(name)
+    assert info.description.startswith(f"{name}: ferret auditory cortex")
+    assert "doi.org" in info.description
+    assert info.citation.startswith("@article")
+    assert info.homepage == corpus.source
+    assert (
+        info.license
+        == {
+            "nat4": "cc-by-4.0",
+            "wingert2026": info.license,
+        }[name]
+    )
+    assert "licence" in info.license or name == "nat4"
+    assert list(info.splits) == ["est", "val"]
+    assert [split.num_examples for split in info.splits.values()] == [None, None]
+    loaded = load_dataset(f"./{name}", config)
+    assert info.features == loaded["est"].features
+    assert loaded["est"].info.description == info.description
+    assert {
+        k: each.num_examples for k, each in loaded["est"].info.splits.items()
+    } == loaded.num_rows
+    stream = load_dataset(f"./{name}", config, split="est", streaming=True)
+    assert stream.features == info.features
+    assert stream.info.citation == info.citation
+    assert corpus(config).info.features == info.features
+    columns = ["cell_id", "response"]
+    few = load_dataset_builder(f"./{name}", config, columns=columns)
+    assert list(few.info.features) == columns
 
 
 def test_the_builder_class_alone_loads_the_same(home: Path) -> None:
