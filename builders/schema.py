@@ -23,8 +23,8 @@ CELL_ID = {
 
 #: One row per (stimulus, cell) pair with data. R trials, T bins: ``response`` (R, T) float32 holds
 #: spike counts per bin; ``onsets`` (R,) float64 holds when each trial began, in seconds from the
-#: start of the recording, and NaN where the release does not say. ``probe`` is "" where a cell's id
-#: names none: a torch `DataLoader` takes no nulls.
+#: start of the recording; it is empty where the release does not say. ``probe`` is "" where the id
+#: of a cell names none. Neither is null: a torch `DataLoader` takes no nulls.
 RECORDS = {
     "stim_id": Value("string"),
     "stim": Value("string"),

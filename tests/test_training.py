@@ -137,7 +137,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(
         value.dtype == other[name].dtype and torch.equal(value, other[name])
         if isinstance(value, torch.Tensor)
-        else str(value) == str(other[name])  # an onset may be NaN
+        else value == other[name]
         for name, value in one.items()
     )
 

@@ -80,7 +80,7 @@ class RasterSpool:
         ------
         pyarrow.Table
             One row group. A window in which a cell has no value at all is no trial of that cell. A
-            cell without trials of a stimulus has no record of it. The onsets are NaN.
+            cell without trials of a stimulus has no record of it. It has no onsets.
         """
         packed = self._packed[group]
         stimuli = sorted(packed) if len(cells) else []
@@ -94,14 +94,13 @@ class RasterSpool:
                 pieces.append(response)
                 rows.append((stim_of + piece.start, cell_of))
             row_stim, row_cell = map(np.concatenate, zip(*rows, strict=True))
-            n_trials = np.concatenate([response.value_lengths() for response in pieces])
             meta = cells.take(pa.array(row_cell))
             yield table(
                 {
                     **of_stimuli([stim_columns(stim) for stim in stimuli], row_stim),
                     **{name: meta[name] for name in meta.column_names},
                     "response": pa.chunked_array(pieces),
-                    "onsets": ragged(pa.array(np.full(n_trials.sum(), np.nan)), n_trials),
+                    "onsets": [[]] * len(row_stim),
                 },
                 features,
             )

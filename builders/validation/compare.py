@@ -175,12 +175,7 @@ def _differences(key: Key, row: pa.Table, expected: Row) -> Iterator[str]:
             differs = _first_difference(COMPARED_ARRAYS[column], lists, rows)
         else:
             has = row[column][0].as_py()
-            same = has == value or (
-                isinstance(has, list)
-                and isinstance(value, list)
-                and np.array_equal(has, value, equal_nan=True)
-            )
-            differs = "" if same else f"the shard has {has!r}, the archive {value!r}"
+            differs = "" if has == value else f"the shard has {has!r}, the archive {value!r}"
         if differs:
             yield f"{name_of(key)}: {column}: {differs}"
 

@@ -84,8 +84,7 @@ class Area:
 
         def record(key: Key) -> Row:
             response = [trace.tolist() for trace in population[key[0], str(key[1])]]
-            onsets = [float("nan") for _ in response]
-            return {**self._columns(*key), "response": response, "onsets": onsets}
+            return {**self._columns(*key), "response": response, "onsets": []}
 
         shards = [
             Shards(

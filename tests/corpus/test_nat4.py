@@ -46,11 +46,6 @@ def epochs_of(archive: Path) -> str:
     return read_member(archive, ".resp.epoch.csv").decode()
 
 
-def content(data: Dataset) -> str:
-    """All rows, to be compared: an onset that is not known is NaN, which does not equal itself."""
-    return str(data[:])
-
-
 def load(config: str, subset: str | None = None) -> DatasetDict:
     return load_dataset("./nat4", config, split=subset)
 
@@ -93,7 +88,7 @@ def test_responses_have_the_shapes_of_one_and_of_twenty_trials(home: Path) -> No
 
 
 def test_est_is_a_single_trial_whose_onset_the_release_has_dropped(home: Path) -> None:
-    assert set(map(str, load("est", "est")["onsets"])) == {"[nan]"}
+    assert set(map(str, load("est", "est")["onsets"])) == {"[]"}
     assert {len(onsets) for onsets in load("TNC012a", "val")["onsets"]} == {20}
 
 
@@ -287,7 +282,7 @@ def test_unpacked_folders_give_the_same_records(release: Path) -> None:
                 (folder / info.name.split("/")[-1]).write_bytes(file.read() if file else b"")
         archive.unlink()
     unpacked = load("TNC008a")
-    assert list(map(content, unpacked.values())) == list(map(content, packed.values()))
+    assert [unpacked[subset][:] for subset in packed] == [packed[subset][:] for subset in packed]
 
 
 def test_site_archives_are_read_inside_the_zip(release: Path) -> None:
@@ -414,22 +409,22 @@ def test_missing_site_archive(release: Path) -> None:
     assert site["val"].num_rows == 0
     others = before["val"].filter(lambda row: row["site"] != "TNC012a")
     after = load("A1")
-    assert content(after["est"]) == content(before["est"])
-    assert content(after["val"]) == content(others)
+    assert after["est"][:] == before["est"][:]
+    assert after["val"][:] == others[:]
     where = release / "A1_single_sites"
     text = f"no validation data: none of 3 archives in {where} holds a cell of TNC012a"
     assert notes("", "TNC012a") == [text]
     cells = load("cells", "cells")
     assert notes("", "TNC012a") == [text]
     assert {row["has_val"] for row in cells if row["site"] == "TNC012a"} == {False}
-    assert content(load("stimuli", "val")) == content(stimuli)
+    assert load("stimuli", "val")[:] == stimuli[:]
 
 
 def test_no_sites_at_all(release: Path) -> None:
     before = load("A1")
     shutil.rmtree(release / "A1_single_sites")
     after = load("A1")
-    assert content(after["est"]) == content(before["est"])
+    assert after["est"][:] == before["est"][:]
     assert after["val"].num_rows == 0
     for site in before["val"].unique("site"):
         assert notes("", site) == [f"no validation data: none of 0 archives holds a cell of {site}"]
@@ -449,7 +444,7 @@ def test_a_site_whose_archive_is_broken(release: Path, own_home: Path) -> None:
     refused("A1", str(archive), "damaged or incomplete", exclude)
     for site in ("ARM029a", "TNC008a"):
         of_site = before["est"].filter(lambda row, site=site: row["site"] == site)
-        assert content(load_shard(f"data/A1/{site}/est.parquet")) == content(of_site)
+        assert load_shard(f"data/A1/{site}/est.parquet")[:] == of_site[:]
     assert load("TNC008a", "val").num_rows > 0
     for old, new in zip(cells, load("cells", "cells"), strict=True):
         unknown = {"has_val": None, "val_match": None} if new["site"] == "ARM029a" else {}
@@ -462,10 +457,8 @@ def test_a_site_whose_archive_is_broken(release: Path, own_home: Path) -> None:
     assert second.startswith("its recording cannot be read, so its trials are not counted: the arc")
     write_excluded("nat4", {"ARM029a": "its archive is broken"})
     after = load("A1")
-    assert content(after["est"]) == content(before["est"])
-    assert content(after["val"]) == content(
-        before["val"].filter(lambda row: row["site"] != "ARM029a")
-    )
+    assert after["est"][:] == before["est"][:]
+    assert after["val"][:] == before["val"].filter(lambda row: row["site"] != "ARM029a")[:]
     assert notes("", "ARM029a") == ["left out by `builders exclude`: its archive is broken"]
 
 
@@ -496,7 +489,7 @@ def test_an_area_without_its_list_of_cells_has_no_rows_and_the_other_has_all(
     before = load("PEG")
     (release / "A1_pred_correlation.csv").unlink()
     after = load("PEG")
-    assert list(map(content, after.values())) == list(map(content, before.values()))
+    assert [after[subset][:] for subset in after] == [before[subset][:] for subset in before]
     refused("A1", "nat4 has no data for 'A1'", "the release lacks A1_pred_correlation.csv")
     assert set(load("all", "est").unique("area")) == {"PEG"}
     assert notes("A1") == ["the release lacks A1_pred_correlation.csv"]
@@ -513,9 +506,7 @@ def test_cells_that_the_list_or_the_population_has_alone_are_noted(release: Path
     kept = [line for line in lines if not line.startswith("TNC012a")]
     added = kept[1].replace(kept[1].partition(",")[0], "TNC008a-99-9")
     path.write_text("".join([*kept, added]))
-    assert content(load("A1", "est")) == content(
-        before.filter(lambda row: row["site"] != "TNC012a")
-    )
+    assert load("A1", "est")[:] == before.filter(lambda row: row["site"] != "TNC012a")[:]
     assert notes("TNC008a-99-9") == [
         "A1_pred_correlation.csv lists it, but the population does not hold it"
     ]
@@ -551,7 +542,7 @@ def test_a_cell_that_cannot_be_read_is_named_as_the_population_names_it(release:
     refused("TNC008a", held, "not a finite number", f"builders exclude nat4 {cell} --because")
     write_excluded("nat4", {cell: "noisy"})
     site = load("TNC008a")
-    assert content(site["val"]) == content(before.filter(lambda row: row["cell_id"] != cell))
+    assert site["val"][:] == before.filter(lambda row: row["cell_id"] != cell)[:]
     assert cell not in site["est"].unique("cell_id")
     assert "left out by `builders exclude`: noisy" in notes(cell)
 
@@ -563,14 +554,12 @@ def test_a_stimulus_that_is_left_out_has_neither_records_nor_a_spectrogram(relea
     write_excluded("nat4", dict.fromkeys(left, "noisy"))
     after = load("all")
     for subset, stim in zip(("est", "val"), left, strict=True):
-        assert content(after[subset]) == content(
-            before[subset].filter(lambda row, s=stim: row["stim"] != s)
-        )
+        assert after[subset][:] == before[subset].filter(lambda row, s=stim: row["stim"] != s)[:]
         kept = load("stimuli", subset)["stim"]
         assert kept == [each for each in stimuli[subset]["stim"] if each != stim]
         assert set(notes(stim)) == {"left out by `builders exclude`: noisy"}
     write_excluded("nat4", {})
-    assert list(map(content, load("all").values())) == list(map(content, before.values()))
+    assert [load("all")[subset][:] for subset in before] == [before[s][:] for s in before]
 
 
 @pytest.mark.parametrize(
@@ -658,7 +647,7 @@ def test_a_stimulus_of_the_population_that_cannot_be_placed(release: Path) -> No
     refused("A1", archive.name, ".resp.epoch.csv", why, f"builders exclude nat4 {stim} --because")
     assert load_shard("data/A1/TNC008a/val.parquet").num_rows > 0
     write_excluded("nat4", {stim: "its epoch is odd"})
-    assert content(load("A1", "est")) == content(before.filter(lambda row: row["stim"] != stim))
+    assert load("A1", "est")[:] == before.filter(lambda row: row["stim"] != stim)[:]
 
 
 def test_a_sound_that_the_population_has_twice_has_two_trials(release: Path) -> None:
