@@ -175,6 +175,9 @@ def _as_stream_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:
     """Replaces `Parquet.as_streaming_dataset`; watches for notes on shards built later."""
     if _is_of_corpus(self.config):
         findings.watch(_files(self.config))
+        # So that the first shard is opened now: from then on its archive is known by its content,
+        # and touching it changes nothing.
+        self.info.features = self.config.features
     return _as_streaming_dataset(self, *args, **kwargs)
 
 
