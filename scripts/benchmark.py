@@ -94,6 +94,7 @@ def shards(pattern):
 TRAINING = (
     DATASETS
     + """
+from itertools import islice
 from torch.utils.data import DataLoader
 from builders.population import Population
 from builders.stimuli import with_stimuli
@@ -239,7 +240,7 @@ FIGURES = {
             data = with_stimuli(records, stimuli)
             data = data.shuffle(seed=0)
             loader = DataLoader(data, 32, num_workers=2, collate_fn=collate)
-            start(); count = sum(len(batch["response"]) for batch in loader)
+            start(); count = sum(len(batch["response"]) for batch in islice(loader, 500))
             """,
             after="load A1, cold",
         )
@@ -249,7 +250,6 @@ FIGURES = {
         f"population of A1, {n} batches of 4, shuffled, 2 workers": Figure(
             TRAINING,
             f"""
-            from itertools import islice
             records = load_dataset("./wingert2026", "A1", split="est")
             stimuli = load_dataset("./wingert2026", "stimuli", split="est")
             population = Population(records, stimuli)
