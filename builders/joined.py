@@ -158,15 +158,13 @@ class JoinedRecords:
     def __getitem__(self, key: SupportsIndex | slice | Iterable[int] | str) -> Any:
         """A row, a batch of rows, or a column; an Arrow table if the format is ``"arrow"``."""
         if isinstance(key, str):
-            return (
-                self._matrices[self._rows(slice(None))][key]
-                if key == "spectrogram"
-                else self.records[key]
-            )
+            if key != "spectrogram":
+                return self.records[key]
+            return self._matrices[self._rows(slice(None))][key]
         found = self.records[key]
         rows = self._rows(key)
         if isinstance(found, pa.Table):
-            return found.append_column("spectrogram", self._matrices[rows]["spectrogram"])
+            return self._spectrograms.join(found, rows)
         # One by one: `datasets` would stack spectrograms of equal shape, which is one more copy.
         spectrograms = [self._matrices[row]["spectrogram"] for row in rows]
         is_batch = isinstance(key, slice | Iterable)

@@ -30,7 +30,7 @@ def with_stimuli(
     It may be longer or shorter than the response: both are returned as stored in the release, never
     cut or stretched. Both start at bin 0. `builders.training.collate` pads them to one length.
 
-    Shuffle what this returns, not the records: so the shuffled rows have no spectrogram yet.
+    Shuffle what this returns, not the records: the records are shuffled first, and joined last.
     `builders.training.collate` is fast in every format. To make batches of your own, use the
     format ``"arrow"``: its spectrograms share the stimuli table's memory.
 

@@ -267,7 +267,7 @@ def test_it_does_what_the_records_do() -> None:
     assert keys(joined.sort("stim_id")) == [KEYS[1], KEYS[2], KEYS[3], KEYS[0]]
     assert keys(joined.take(2).repeat(2)) == KEYS[:2] * 2
     assert keys(joined.skip(3)) == KEYS[3:]
-    assert keys(joined.to_iterable_dataset().shuffle(seed=0)) != []
+    assert keys(joined.to_iterable_dataset()) == KEYS
     assert joined["cell_id"][:] == RECORDS["cell_id"][:]
     assert joined["spectrogram"][3] == joined[3]["spectrogram"]
     assert [len(batch["stim_id"]) for batch in joined.iter(3)] == [3, 1]

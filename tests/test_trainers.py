@@ -88,6 +88,19 @@ def test_a_loader_makes_batches_without_our_help_where_shapes_agree(
         assert set(first["probe"]) == {""}
 
 
+def test_onsets_keep_their_precision_as_the_cards_say(home: Path) -> None:
+    site = records("wingert2026")
+    stored = [row["onsets"] for row in site]
+    assert [row["onsets"].tolist() for row in site.with_format("numpy", dtype="float64")] == stored
+    rounded = [row["onsets"] for row in site.with_format("torch")]
+    assert {each.dtype for each in rounded} == {torch.float32}
+    assert all(
+        abs(one - other) < 0.25e-3
+        for row, of in zip(rounded, stored, strict=True)
+        for one, other in zip(row.tolist(), of, strict=True)
+    )
+
+
 @pytest.mark.parametrize("form", [None, "numpy", "torch"])
 def test_a_shuffled_loader_mixes_subsets_and_corpora(home: Path, form: str | None) -> None:
     """Whichever row comes first."""
