@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ import fsspec
 import pytest
 from datasets.utils import tqdm
 
+import builders.shards.cache  # noqa: F401 - keeps a child's collections from what it shares
 from builders.threads import Once, Threads
 from tests.conftest import run_python
 
@@ -31,6 +33,16 @@ def in_child(function: Callable[[], object]) -> bool:
             os._exit(1)
         os._exit(0)
     return os.waitpid(child, 0)[1] == 0
+
+
+def test_a_child_collects_none_of_its_parents_objects() -> None:
+    def collect() -> None:
+        assert gc.get_freeze_count() > 0
+        assert len(gc.get_objects()) < gc.get_freeze_count()
+
+    assert gc.get_freeze_count() == 0
+    assert in_child(collect)
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_value_is_made_once_by_whoever_asks_first() -> None:

@@ -8,6 +8,7 @@ shard that no longer matches its checksum is built again.
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
 import json
 import threading
@@ -66,6 +67,9 @@ def _renew_bars() -> None:
 
 
 renewed_in_children(_renew_bars)
+# A collection writes to every object it looks at. In a worker it would so copy the memory that the
+# worker shares with its parent.
+renewed_in_children(gc.freeze)
 
 
 class ShardCache:
