@@ -14,7 +14,14 @@ from datasets import Features, Value
 from numpy.typing import NDArray
 
 from builders import schema
-from builders.conventions import RESPONSE, STIM, SUBSETS, of_subset
+from builders.conventions import (
+    BIN_SECONDS,
+    RESPONSE,
+    STIM,
+    SUBSETS,
+    Conventions,
+    of_subset,
+)
 from builders.errors import CorpusError
 from builders.nems.archive import recording_error
 from builders.nems.sessions import candidates, no_archive
@@ -25,7 +32,7 @@ from builders.shards.job import Job
 from builders.shards.jobs import left_out
 from builders.shards.notes import Note, Notes
 from builders.shards.records import record_tables
-from builders.shards.spikes import AddNote, Spikes, bin_width, trial_notes
+from builders.shards.spikes import AddNote, bin_width, read_responses, trial_notes
 from builders.shards.spool import RasterSpool
 from nat4.population import PUBLISHED, Area, columns_of, list_name, match_cells, trials_of
 
@@ -40,7 +47,7 @@ def est_job(area: Area) -> Job:
 
     def tables(notes: Notes) -> dict[str, Iterator[pa.Table]]:
         response = area.signal(RESPONSE, data=True)
-        if bin_width(response) != 1:
+        if bin_width(response, BIN_SECONDS) != 1:
             raise recording_error(
                 response.archive, response.member, f"fs is {response.fs:g}, expected 100"
             )
@@ -165,13 +172,14 @@ def val_job(area: Area, site: str) -> Job:
         cells = area.of_site(site)
         channels = _in_recordings(cells["cell_id"].to_pylist(), responses, add)
         held = _without(cells, {*excluded, *set(cells["cell_id"].to_pylist()).difference(channels)})
-        spikes = Spikes(responses, {cell: channels[cell] for cell in held["cell_id"].to_pylist()})
-        stimuli = of_subset(spikes.stimuli(), "val")
+        of_held = {cell: channels[cell] for cell in held["cell_id"].to_pylist()}
+        counted = read_responses(responses, of_held, Conventions())
+        stimuli = of_subset(counted.stimuli(), "val")
         for note in [*area.notes, *_excluded_notes(area, stimuli, of_site)]:
             if note.session in ("", site):
                 notes.add(path, note)
         kept = [stim for stim in stimuli if stim not in excluded]
-        return {path: record_tables(spikes, held, kept, columns_of, RECORDS, add)}
+        return {path: record_tables(counted, held, kept, columns_of, RECORDS, add)}
 
     def archives() -> list[Archive]:
         if site in excluded:

@@ -15,8 +15,9 @@ import pytest
 from datasets import load_dataset
 
 from builders.errors import CorpusError
+from builders.synthetic.recordings import write_archive
 from wingert2026.synthetic.cells import write_cell_list
-from wingert2026.synthetic.release import archives, write_archive
+from wingert2026.synthetic.release import archives
 
 Change = Callable[[str, bytes], bytes | None]
 

@@ -17,6 +17,7 @@ from builders.errors import CorpusError
 from builders.population import Population
 from builders.preprocess import BandScaler
 from builders.synthetic.filters import write_filters
+from builders.synthetic.recordings import write_archive
 from scripts.train_baseline import (
     LAGS,
     ConvolutionalNetwork,
@@ -30,8 +31,9 @@ from scripts.train_baseline import (
     score,
 )
 from tests import unequal
+from wingert2026 import Wingert2026
 from wingert2026.synthetic.cells import write_cell_list
-from wingert2026.synthetic.release import BANDS, archives, write_archive
+from wingert2026.synthetic.release import archives
 
 SESSIONS = ("CLT027c", "CLT028c")
 N_CELLS = 6
@@ -52,15 +54,15 @@ def driven_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("driven")
     (folder / "recordings").mkdir()
     chosen = [
-        replace(plan, cells=plan.cells[:N_CELLS])
-        for plan in archives("mini", 0, driven=True)
+        replace(plan, cells=plan.cells[:N_CELLS], driven=True)
+        for plan in archives("mini", 0)
         if plan.session in SESSIONS
     ]
     for plan in chosen:
         write_archive(folder / "recordings", plan, 0)
     write_cell_list(folder / "cell_list.csv", SESSIONS, 0)
     cells = [(cell, cell) for plan in chosen for cell in plan.cells]
-    write_filters(folder / "filters.npz", 0, BANDS, cells)
+    write_filters(folder / "filters.npz", 0, Wingert2026.bands[""], cells)
     return folder
 
 
@@ -100,7 +102,7 @@ def test_nothing_is_recovered_from_shuffled_responses(driven: Path) -> None:
         for item, other in zip(est, est[1:] + est[:1], strict=True)
     ]
     cells, scaler = val.cells["cell_id"].to_pylist(), BandScaler.fit(stimuli)
-    model = LinearNonlinear(BANDS, N_CELLS)
+    model = LinearNonlinear(Wingert2026.bands[""], N_CELLS)
     fit(model, shuffled, scaler, 10)
     assert abs(np.median(recovery(model, cells, scaler, driven / "filters.npz"))) < 0.3
     assert abs(np.median(score(model, val, cells, scaler)["correlation"])) < 0.3

@@ -13,6 +13,7 @@ import pytest
 from datasets import Features
 
 from builders import schema
+from builders.conventions import Conventions
 from builders.errors import RecordingError
 from builders.release.local import Release
 from builders.schema import CELL_ID
@@ -20,7 +21,7 @@ from builders.shards.cache import ShardCache
 from builders.shards.cells import CellList, ListFile, id_columns
 from builders.shards.excluded import write_excluded
 from builders.shards.job import Job
-from builders.shards.jobs import SessionJobs, places
+from builders.shards.listed import ListedSession, places
 from tests.archives import CELL, SESSION, SILENT, TILE
 
 RECORDS, STIMULI = Features(schema.RECORDS), Features(schema.STIMULI)
@@ -60,7 +61,10 @@ class Toy:
         session = names[0] if kind == "stimuli" else names[1]
         release = Release(self._cache.corpus, self.folder, "nowhere")
         listed = CellList(self._cells, [], {}, ListFile(self.folder / "cell_list.csv"))
-        jobs = SessionJobs(release, "recordings", session, places(self._cells), listed)
+        of = places(self._cells)
+        jobs = ListedSession(
+            release, session, of[session], Conventions(), "", "recordings", of, listed
+        )
         if kind == "data":
             return jobs.records(RECORDS)
         return jobs.stimuli(STIMULI, len(TILE), {"est": 1, "val": 1})

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from datasets import Features, List, Value
+from datasets import List, Value
 
-from builders.release.local import Release
-from builders.schema import CELL_ID
-from builders.shards.cells import CellList, read_cells
+from builders.shards.cells import Listing
 
-LIST, LIST_MD5 = "cell_list.csv", "301e93a36f2fc00197e92cf7ef6718c7"
 TEXT, NUMBER, FLAG, INTEGER = Value("string"), Value("float64"), Value("bool"), Value("int32")
 
 #: `cell_list.csv`, all 30 published columns: depth in um below the layer 3/4 border, sw (spike
@@ -34,15 +31,10 @@ PUBLISHED = {
     "sorted_class": INTEGER,
     "celltype": TEXT,
 }
-OF_CELL = ("layer", "depth", "narrow", "celltype", "sw", "goodpred")
-CELLS = Features({**CELL_ID, **PUBLISHED})
-
-AREAS = ("A1", "PEG", "AC", "HC")
-
-
-def read_list(release: Release, columns: tuple[str, ...] | None = None) -> CellList:
-    """Read ``cell_list.csv``: ids and places of the cells, and all or some published columns."""
-    path = release.file(LIST)
-    return read_cells(
-        path, PUBLISHED, "cellid", "siteid", columns, md5=LIST_MD5, source=release.source
-    )
+LIST = Listing(
+    "cell_list.csv",
+    cell_id="cellid",
+    site="siteid",
+    columns=PUBLISHED,
+    of_records=("layer", "depth", "narrow", "celltype", "sw", "goodpred"),
+)

@@ -62,6 +62,8 @@ class CorpusBuilder(Parquet):
     published: ClassVar[dict[str, str]]
     #: Centres of the lowest and the highest frequency band in Hz, if known.
     frequencies: ClassVar[tuple[float, float] | None] = None
+    #: Bin width of responses and spectrograms in milliseconds.
+    bin_ms: ClassVar[float] = 10.0
     #: The dataset card's YAML, without its configs.
     card: ClassVar[dict[str, Any]]
 

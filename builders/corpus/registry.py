@@ -14,7 +14,10 @@ from builders.corpus.builder import CorpusBuilder
 from builders.errors import CorpusError, MissingError, unknown
 
 #: The code that determines a shard's content, besides the ``*.py`` files of its corpus' folder.
-WRITERS = ("nems/*.py", "shards/*.py", "conventions.py", "schema.py", "texts.py", "threads.py")
+WRITERS = (
+    *("families/*.py", "nems/*.py", "shards/*.py"),
+    *("conventions.py", "schema.py", "texts.py", "threads.py"),
+)
 
 
 #: Class attributes that every corpus has.

@@ -60,6 +60,10 @@ class Epochs:
         """Names of the stimuli, sorted."""
         return sorted(name for name in self._rows if name.startswith(STIM))
 
+    def n_rows(self, name: str) -> int:
+        """How many rows an epoch has, valid or not."""
+        return len(self._rows.get(name, ()))
+
     def bounds(self, name: str) -> tuple[Floats, Floats]:
         """Start and end of each occurrence in seconds, in the file's order; NaN if missing.
 

@@ -8,12 +8,12 @@ of a release.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from builders.conventions import RESPONSE
+from builders.conventions import RESPONSE, session_of
 from builders.errors import CorpusError
 from builders.files import home, replace_file
 from builders.nems.recording import read_signals
@@ -88,6 +88,7 @@ def read_session(
     *,
     data: bool = True,
     cells: Collection[str] = (),
+    session_of: Callable[[str], str] = session_of,
 ) -> list[Signal]:
     """Find a session by the cell ids inside the archives, and read one of its signals.
 
@@ -105,6 +106,8 @@ def read_session(
     cells : collection of str
         The session's cells in the cell list. While some of them are missing, archives named after
         no listed session are searched, too.
+    session_of : callable
+        Maps a cell id to its session.
 
     Returns
     -------
@@ -137,7 +140,7 @@ def read_session(
         if inside is None:  # its cells are unknown: its name decides
             own, is_part = set(), archive in of_session.named
         else:
-            own = {cell for cell in inside if cell.partition("-")[0] == session}
+            own = {cell for cell in inside if session_of(cell) == session}
             is_part = bool(own)
         if is_part:
             parts.append(signal)

@@ -102,7 +102,9 @@ class Signal:
 
     @cached_property
     def cells(self) -> list[str]:
-        """Names of the cells that have spike times, sorted; needs `data`."""
+        """Names of the cells that have spike times or counts, sorted; needs `data`."""
+        if self.kind == "RasterizedSignal":
+            return sorted(self._named_channels())
         self._expect("PointProcess")
         with self._h5() as file:
             return sorted(name for name in file if is_text(name))
@@ -189,6 +191,21 @@ class Signal:
             why = f"shape {raster.shape}, but {len(self.channels)} channels"
             raise recording_error(self.archive, self.member, why)
         yield raster
+
+    def rows(self, names: Sequence[str], n_bins: int) -> Iterator[NDArray[np.float32]]:
+        """The values of some channels of a rasterized signal: the first `n_bins`, or fewer."""
+        channels = self._named_channels()
+        rows = [channels.index(name) for name in names]
+        blocks = [block[rows] for block in self.raster_blocks()]
+        values = np.concatenate([np.empty((len(rows), 0), np.float32), *blocks], axis=1)
+        yield from values[:, :n_bins]
+
+    def _named_channels(self) -> list[str]:
+        """The channels of a rasterized signal; raises if they have no names, or one name twice."""
+        if not self.channels or len(set(self.channels)) < len(self.channels):
+            why = f"its JSON names {len(set(self.channels))} channels of {len(self.channels)}"
+            raise recording_error(self.archive, self.member, why)
+        return self.channels
 
     def windows(self, epochs: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Name and values, (C, T) float32, of each trial of the given epochs, in time order.

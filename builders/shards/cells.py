@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features
 
-from builders.conventions import parse_cell_id
+from builders.conventions import parse_cell_id, session_of
 from builders.errors import RecordingError
 from builders.files import digest
 from builders.schema import CELL_ID
@@ -70,6 +70,29 @@ class ListFile:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """A published cell list: its file, and what its columns are.
+
+    Attributes
+    ----------
+    file : str
+        Its name in the release.
+    cell_id, site : str
+        The columns that hold a cell's id and its site.
+    columns : mapping of str to feature
+        All its columns and their types; ``area`` must be one of them.
+    of_records : tuple of str
+        The columns, besides ids and area, that records have, too.
+    """
+
+    file: str
+    cell_id: str
+    site: str
+    columns: Mapping[str, Any]
+    of_records: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CellList:
     """A table with one row per cell, and the problems found in it.
 
@@ -83,12 +106,15 @@ class CellList:
         Cell id -> what is wrong with one of its values. Code that uses the cell must raise.
     file : ListFile
         The file that the table was read from.
+    session_of : callable
+        Maps a cell id to its session.
     """
 
     table: pa.Table
     notes: list[Note]
     invalid: dict[str, str]
     file: ListFile
+    session_of: Callable[[str], str] = session_of
 
     def checked(self, session: str | None = None, excluded: Collection[str] = ()) -> pa.Table:
         """The whole table; raises if a cell of `session` (default: any cell) is invalid.
@@ -108,7 +134,7 @@ class CellList:
         invalid = {
             cell: f"{cell}: {why}"
             for cell, why in self.invalid.items()
-            if cell not in excluded and session in (None, cell.partition("-")[0])
+            if cell not in excluded and session in (None, self.session_of(cell))
         }
         if invalid:
             named = [*invalid.values()][:NAMED]
@@ -118,19 +144,20 @@ class CellList:
 
     def all_notes(self) -> list[Note]:
         """`notes`, and one note on each invalid cell."""
-        wrong = [Note(cell.partition("-")[0], cell, why) for cell, why in self.invalid.items()]
+        wrong = [Note(self.session_of(cell), cell, why) for cell, why in self.invalid.items()]
         return [*self.notes, *wrong]
 
 
 def read_cells(
     path: Path,
-    published: dict[str, Any],
+    published: Mapping[str, Any],
     cell_id: str,
     site: str,
     columns: Collection[str] | None = None,
     *,
     md5: str = "",
     source: str = "",
+    session_of: Callable[[str], str] = session_of,
 ) -> CellList:
     """Read a cell list: its published columns, and the columns `WHERE` of each cell.
 
@@ -141,6 +168,8 @@ def read_cells(
     site : str
         The column that holds the site's id. It must exist. A cell without a site is invalid and
         gets no row.
+    session_of : callable
+        Maps a cell id to its session.
 
     Returns
     -------
@@ -160,27 +189,29 @@ def read_cells(
     ids = cells[cell_id].to_pylist()
     where = {
         "cell_id": cells[cell_id],
-        "session": pa.array([cell.partition("-")[0] for cell in ids], pa.string()),
+        "session": pa.array(map(session_of, ids), pa.string()),
         "site": cells[site],
         "area": cells["area"],
     }
     table = pa.table(where | dict(zip(cells.column_names, cells, strict=True)))
-    return replace(found, table=table, invalid=invalid)
+    return replace(found, table=table, invalid=invalid, session_of=session_of)
 
 
-def with_ids(cells: pa.Table) -> pa.Table:
+def with_ids(cells: pa.Table, parse: Callable[[str], dict[str, Any]] = parse_cell_id) -> pa.Table:
     """Cells with all columns of `builders.schema.CELL_ID` first; they need the columns `WHERE`.
 
     It takes 2 us per cell. A listing of all sessions does not need it.
     """
     columns = dict(zip(cells.column_names, cells, strict=True))
-    columns |= id_columns(cells["cell_id"].to_pylist())
+    columns |= id_columns(cells["cell_id"].to_pylist(), parse)
     return pa.table({name: columns[name] for name in {**CELL_ID, **columns}})
 
 
-def id_columns(ids: list[str]) -> dict[str, pa.Array]:
+def id_columns(
+    ids: list[str], parse: Callable[[str], dict[str, Any]] = parse_cell_id
+) -> dict[str, pa.Array]:
     """The columns of `builders.schema.CELL_ID` that cell ids determine: all but site and area."""
-    parts = [{"cell_id": cell, **parse_cell_id(cell)} for cell in ids]
+    parts = [{"cell_id": cell, **parse(cell)} for cell in ids]
     types = Features(CELL_ID).arrow_schema
     return {
         name: pa.array([part[name] for part in parts], types.field(name).type)
@@ -191,7 +222,7 @@ def id_columns(ids: list[str]) -> dict[str, pa.Array]:
 
 def read_cell_table(
     path: Path,
-    published: dict[str, Any],
+    published: Mapping[str, Any],
     cell_id: str,
     columns: Collection[str] | None = None,
     *,
@@ -249,7 +280,7 @@ def read_texts(path: Path, cell_id: str) -> CellList:
 
 def _read(
     file: ListFile,
-    published: dict[str, Any],
+    published: Mapping[str, Any],
     columns: Collection[str] | None,
     needed: tuple[str, ...],
 ) -> CellList:

@@ -13,7 +13,7 @@ from builders.errors import CorpusError
 from builders.release.archive import Archive
 from builders.shards.notes import Notes
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,99}")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,6 @@ class Job:
             if not all(map(_SAFE_NAME.fullmatch, path.split("/"))):
                 raise CorpusError(
                     f"a name in the cell list cannot be a folder: {path!r}",
-                    why="sites and areas are made of at most 100 letters, digits, dots, + and -",
+                    why="sites and areas are made of at most 100 letters, digits, dots, _, + and -",
                     fix="compare the cell list with the published one",
                 )

@@ -1,4 +1,4 @@
-"""Makes the rows of `records` from a session's spikes."""
+"""Makes the rows of `records` from a session's responses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pyarrow as pa
 from datasets import Features
 
 from builders.errors import spoiling
-from builders.nems.binning import Ints, Trials, count_spikes, ranges
+from builders.nems.binning import Ints, Trials, ranges
 from builders.shards.arrow import PIECE_BYTES, ROW_GROUP_BYTES, ragged, table
-from builders.shards.spikes import AddNote, Spikes, trial_notes
+from builders.shards.spikes import AddNote, Responses, trial_notes
 
 
 def record_tables(
-    spikes: Spikes,
+    responses: Responses,
     cells: pa.Table,
     stimuli: list[str],
     stim_columns: Callable[[str], dict[str, str]],
@@ -27,8 +27,8 @@ def record_tables(
 
     Parameters
     ----------
-    spikes : Spikes
-        The spikes of these cells, and possibly of others.
+    responses : Responses
+        The responses of these cells, and possibly of others.
     cells : pyarrow.Table
         The cells, in the order of their records; has the columns of `features` that describe a
         cell.
@@ -45,7 +45,7 @@ def record_tables(
     ------
     pyarrow.Table
         One row group: all cells of the first stimulus, then of the second, and so on. If the
-        recording's bins are finer than `BIN_SECONDS`, they are summed from the trial's first bin
+        recording's bins are finer than the corpus', they are summed from the trial's first bin
         on, and the trial's length is rounded to whole bins. T may differ by one between the trials
         of a record, if an onset lies half-way between two bins.
 
@@ -56,17 +56,17 @@ def record_tables(
     """
     names = cells["cell_id"].to_pylist()
     for cell in names:
-        if cell in spikes.errors:
-            raise spikes.errors[cell]
-    recordings = np.array([spikes.recording[cell] for cell in names], np.int64)
+        if cell in responses.errors:
+            raise responses.errors[cell]
+    recordings = np.array([responses.recording[cell] for cell in names], np.int64)
     presented: list[Trials] = []
     of_row: list[tuple[Ints, Ints, Ints]] = []  # presentation, stimulus, cell
     for index, stim in enumerate(stimuli):
         of_cell = np.full(len(names), -1)
         with spoiling(stim_columns(stim)["stim_id"]):
-            found = spikes.presentations(stim, names)
+            found = responses.presentations(stim, names)
         for number, trials in found.items():
-            for text in trial_notes(trials, spikes.width):
+            for text in trial_notes(trials, responses.width):
                 note(stim, text)
             if len(trials):
                 of_cell[recordings == number] = len(presented)
@@ -78,12 +78,12 @@ def record_tables(
     row_shown, row_stim, row_cell = map(np.concatenate, zip(*of_row, strict=True))
     n_trials = np.array([len(each) for each in presented], np.int64)
     first = np.concatenate([each.first for each in presented])
-    n_bins = np.rint(np.concatenate([each.n_bins for each in presented]) / spikes.width).astype(
+    n_bins = np.rint(np.concatenate([each.n_bins for each in presented]) / responses.width).astype(
         np.int64
     )
     onsets = np.concatenate([each.onsets for each in presented])
     columns = [stim_columns(stim) for stim in stimuli]
-    begins = np.array([spikes.offsets[cell] for cell in names], np.int64)
+    begins = np.array([responses.offsets[cell] for cell in names], np.int64)
     starts = np.cumsum(n_trials) - n_trials
     row_bytes = (np.add.reduceat(n_bins, starts) * 4)[row_shown]
 
@@ -91,7 +91,7 @@ def record_tables(
         shown, cell = row_shown[rows], row_cell[rows]
         trial = ranges(starts[shown], n_trials[shown])
         begin = first[trial] + np.repeat(begins[cell], n_trials[shown])
-        counts = count_spikes(spikes.bins, begin, n_bins[trial], spikes.width)
+        counts = responses.counts(begin, n_bins[trial])
         return ragged(ragged(pa.array(counts), n_bins[trial]), n_trials[shown])
 
     for rows in cut(row_bytes, ROW_GROUP_BYTES):

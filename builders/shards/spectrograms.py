@@ -14,7 +14,7 @@ from builders.nems.archive import recording_error
 from builders.nems.binning import Trials
 from builders.nems.signal import Signal
 from builders.shards.arrow import matrix_lists, table
-from builders.shards.spikes import AddNote, trial_notes
+from builders.shards.spikes import AddNote, all_trials, trial_notes
 
 
 class StoredSpectrograms:
@@ -23,7 +23,8 @@ class StoredSpectrograms:
     Parameters
     ----------
     stimuli : sequence of Signal
-        The tiled signals.
+        The tiled or rasterized signals. Of a rasterized one, the spectrogram of a stimulus is what
+        the raster holds while the stimulus is presented.
 
     Attributes
     ----------
@@ -33,7 +34,11 @@ class StoredSpectrograms:
 
     def __init__(self, stimuli: Sequence[Signal]) -> None:
         self._signals = stimuli
-        self._held = [set(each.tile_names()) for each in stimuli]
+        self._rasters = [_windows(each) for each in stimuli]
+        self._held = [
+            set(each.tile_names() if windows is None else windows)
+            for each, windows in zip(stimuli, self._rasters, strict=True)
+        ]
         self.names = sorted(set().union(*self._held))
 
     def missing(self) -> list[str]:
@@ -66,15 +71,13 @@ class StoredSpectrograms:
             If a spectrogram has another number of bands, or differs between two recordings.
         """
         for stim in stimuli:
-            holding = [
-                signal
-                for signal, held in zip(self._signals, self._held, strict=True)
-                if stim in held
-            ]
+            numbers = [number for number, held in enumerate(self._held) if stim in held]
+            holding = [self._signals[number] for number in numbers]
             columns = stim_columns(stim)
             has_epoch = holding[0].table is not None and stim in holding[0].epochs
             with spoiling(columns["stim_id"]):
-                signal, spectrogram = self._spectrogram(stim, holding, bands)
+                copies = [copy for number in numbers for copy in self._copies(stim, number)]
+                signal, spectrogram = holding[0], _one(stim, copies, bands)
                 trials = signal.trials(stim) if has_epoch else None
             if signal.table is None:
                 note(stim, "how often it was presented is not known: there is no epochs file")
@@ -94,22 +97,39 @@ class StoredSpectrograms:
                 features,
             )
 
-    @staticmethod
-    def _spectrogram(
-        stim: str, holding: list[Signal], bands: int
-    ) -> tuple[Signal, NDArray[np.float32]]:
-        found: list[NDArray[np.float32]] = []
-        for signal in holding:
-            ((_, spectrogram),) = signal.tiles([stim])
-            why = ""
-            if spectrogram.ndim != 2 or len(spectrogram) != bands:
-                why = f"{stim} has shape {spectrogram.shape}, expected ({bands}, T)"
-            elif found and not np.array_equal(found[0], spectrogram, equal_nan=True):
-                why = f"{stim} is not the spectrogram that it is in {holding[0].archive}"
-            if why:
-                raise recording_error(signal.archive, signal.member, why)
-            found.append(spectrogram)
-        return holding[0], found[0]
+    def _copies(self, stim: str, number: int) -> Iterator[tuple[Signal, NDArray[np.float32]]]:
+        """A recording's spectrograms of a stimulus, each with its signal; several in a raster."""
+        signal, windows = self._signals[number], self._rasters[number]
+        values = [each for _, each in signal.tiles([stim])] if windows is None else windows[stim]
+        yield from ((signal, each) for each in values)
+
+
+def _windows(signal: Signal) -> dict[str, list[NDArray[np.float32]]] | None:
+    """The spectrograms of each stimulus in a rasterized signal; None if the signal is tiled."""
+    if signal.kind != "RasterizedSignal":
+        return None
+    found: dict[str, list[NDArray[np.float32]]] = {}
+    told = [stim for stim, each in all_trials(signal).items() if isinstance(each, Trials)]
+    for stim, values in signal.windows(told):
+        if values.shape[1]:  # none if the data end before
+            found.setdefault(stim, []).append(values)
+    return found
+
+
+def _one(
+    stim: str, copies: list[tuple[Signal, NDArray[np.float32]]], bands: int
+) -> NDArray[np.float32]:
+    """The spectrogram of a stimulus, of which all copies must be equal."""
+    first, spectrogram = copies[0]
+    for signal, values in copies:
+        why = ""
+        if values.ndim != 2 or len(values) != bands:
+            why = f"{stim} has shape {values.shape}, expected ({bands}, T)"
+        elif not np.array_equal(spectrogram, values, equal_nan=True):
+            why = f"{stim} is not the spectrogram that it is in {first.archive}"
+        if why:
+            raise recording_error(signal.archive, signal.member, why)
+    return spectrogram
 
 
 def _length_notes(trials: Trials, spectrogram: NDArray[np.float32]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import math
 import tarfile
 import zlib
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -52,7 +53,7 @@ def flag(text: str | None) -> bool | None:
     return None if value is None else {0.0: False, 1.0: True}[value]
 
 
-def read_list(path: Path) -> dict[str, dict[str, str]]:
+def read_list(path: Path, cell_id: str = "cellid") -> dict[str, dict[str, str]]:
     """Read a cell list: for each cell, the columns that have a value."""
     listed: dict[str, dict[str, str]] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -61,8 +62,8 @@ def read_list(path: Path) -> dict[str, dict[str, str]]:
         for row in rows:
             texts = zip(header, map(str.strip, row), strict=False)
             cell = {name: text for name, text in texts if text not in NOTHING}
-            if "cellid" in cell and listed.setdefault(cell["cellid"], cell) != cell:
-                raise ValueError(f"{cell['cellid']} is listed twice, and not the same")
+            if cell_id in cell and listed.setdefault(cell[cell_id], cell) != cell:
+                raise ValueError(f"{cell[cell_id]} is listed twice, and not the same")
     return listed
 
 
@@ -183,7 +184,9 @@ class SlowSignal:
         self.fs = header["fs"] + 0.0
         self.chans = [str(each) for each in chans] if is_list else []
         self.table = files.get(f"{base}.epoch.csv")
+        self.is_raster = "Rasterized" in str(header.get("signal_type", "Rasterized"))
         self._h5 = io.BytesIO(files[self._file])
+        self._trains: dict[str, list[int]] = {}
 
     @cached_property
     def epochs(self) -> SlowEpochs:
@@ -206,15 +209,64 @@ class SlowSignal:
             raise ValueError(f"{key} holds no numbers")
         return values
 
-    def spikes(self, cell: str) -> list[int]:
-        """The bin of each spike, ascending, from 0 to 10 ms after the last stimulus."""
-        values = self.values(cell)
-        if values.size not in (0, max(values.shape)):
-            raise ValueError(f"{cell} has more than one line of spike times")
-        bins = sorted(math.floor(time * self.fs) for time in values.ravel().tolist())
+    @property
+    def cells(self) -> list[str]:
+        """The cells that have a response here, sorted."""
+        return sorted(self.chans) if self.is_raster else self.keys
+
+    @property
+    def stimuli(self) -> list[str]:
+        """The stimuli that have a spectrogram here, sorted."""
+        if not self.is_raster:
+            return self.keys
+        return [stim for stim, trials in self.all_trials.items() if trials]
+
+    def spectrograms(self, stim: str) -> list[Float32s]:
+        """The copies of a stimulus' spectrogram, (F, T): one; in a raster, one for each trial."""
+        if not self.is_raster:
+            return [self.values(stim).astype(np.float32)]
+        trials = self.all_trials[stim] or []
+        return [self._raster[first:stop].T for _, first, stop in trials]
+
+    @cached_property
+    def _raster(self) -> Float32s:
+        if self._file.endswith(".csv"):
+            return self.raster()
+        return self.values("raster").astype(np.float32).T
+
+    def content(self, cell: str, width: int) -> list[float]:
+        """Bins of spikes, or counts of bins, until `width` bins after the last stimulus."""
         stops = [stop for trials in self.all_trials.values() for _, _, stop in trials or ()]
-        end = max(stops, default=0) + self.fs / 100
-        return [each for each in bins if 0 <= each < end]
+        end = max(stops, default=0) + width
+        if not self.is_raster:
+            return [each for each in self.spikes(cell) if each < end]
+        values: list[float] = self._raster[:end, self.chans.index(cell)].tolist()
+        return values
+
+    def counts(self, cell: str, first: int, n_bins: int, width: int) -> list[float]:
+        """The counts of a trial, each the sum of `width` bins; NaN past the end of a raster."""
+        counts = [0.0] * n_bins
+        if self.is_raster:
+            column = self._raster[:, self.chans.index(cell)].tolist()
+            column += [math.nan] * (first + n_bins * width - len(column))
+            for i in range(n_bins * width):
+                counts[i // width] += column[first + i]
+            return counts
+        spikes = self.spikes(cell)
+        start, end = (bisect_left(spikes, at) for at in (first, first + width * n_bins))
+        for bin_ in spikes[start:end]:
+            counts[(bin_ - first) // width] += 1
+        return counts
+
+    def spikes(self, cell: str) -> list[int]:
+        """The bin of each spike from the start of the recording on, ascending."""
+        if cell not in self._trains:
+            values = self.values(cell)
+            if values.size not in (0, max(values.shape)):
+                raise ValueError(f"{cell} has more than one line of spike times")
+            bins = sorted(math.floor(time * self.fs) for time in values.ravel().tolist())
+            self._trains[cell] = [each for each in bins if each >= 0]
+        return self._trains[cell]
 
     @cached_property
     def all_trials(self) -> dict[str, list[Trial] | None]:
@@ -280,6 +332,11 @@ class SlowEpochs:
         """The names of the stimuli, sorted."""
         names = {row[place] for row in self._rows for place in self._names if place < len(row)}
         return sorted(name for name in names if name.startswith("STIM_"))
+
+    def n_rows(self, stim: str) -> int:
+        """How many rows a stimulus has, valid or not."""
+        rows = [[row[p] for p in self._names if p < len(row)] for row in self._rows]
+        return sum(stim in names for names in rows)
 
     def trials(self, stim: str) -> list[Trial]:
         """The trials of a stimulus, in time order.

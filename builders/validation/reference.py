@@ -11,15 +11,16 @@ readers fail too; so the keys of a shard, and each row, are computed only when n
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
 from builders.release.archive import Archive
-from builders.validation.files import Float32s, SlowSignal, Trial, read_signals
+from builders.validation.files import Float32s, SlowSignal, read_signals
 
 Row = dict[str, Any]
 #: ``stim_id`` and ``cell_id`` of a row; ``cell_id`` is None if rows are stimuli.
@@ -96,6 +97,7 @@ def find_session(
     listed: Collection[str],
     cells: Collection[str],
     look: Look,
+    session_of: Callable[[str], str] = lambda cell: cell.split("-")[0],
 ) -> list[SlowSignal]:
     """One signal from each archive that holds cells of a session.
 
@@ -113,6 +115,8 @@ def find_session(
         The cells of the session in the cell list.
     look
         Reads an archive; see `Look`.
+    session_of
+        Maps a cell id to its session.
     """
     names = {each.name: each.name.removesuffix(".tgz").split("_")[-2:][0] for each in archives}
     named = [each for each in archives if names[each.name] == session]
@@ -137,7 +141,7 @@ def find_session(
                 raise
             errors.append(error)
             continue
-        own = {cell for cell in inside or () if cell.split("-")[0] == session}
+        own = {cell for cell in inside or () if session_of(cell) == session}
         if own or (inside is None and archive in named):
             found.append(signal)
         held |= own
@@ -155,7 +159,7 @@ def _alike(name: str, session: str) -> int:
 def look_for_responses(archive: Archive) -> tuple[SlowSignal, Iterable[str] | None]:
     """The spike times of an archive, and the ids of its cells."""
     (resp,) = read_signals(archive, "resp")
-    return resp, {*resp.chans, *resp.keys}
+    return resp, {*resp.chans, *resp.cells}
 
 
 class Responses:
@@ -164,65 +168,74 @@ class Responses:
     Parameters
     ----------
     signals : list of SlowSignal
-        The spike times in the recordings.
+        The responses in the recordings.
     names : mapping of str to str
         The name of each cell in the recordings. Cells that no recording holds have no records.
+    bin_ms : float
+        The corpus' bin width.
+    joins : bool
+        Whether a cell's trials in several recordings are joined; else all must be the same.
     """
 
-    def __init__(self, signals: list[SlowSignal], names: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        signals: list[SlowSignal],
+        names: Mapping[str, str],
+        bin_ms: float = 10.0,
+        joins: bool = False,
+    ) -> None:
         self.archive = " and ".join(each.archive.name for each in signals)
-        self._names = names
+        self._names, self._joins = names, joins
         self._holding = {
-            cell: [each for each in signals if name in each.keys] for cell, name in names.items()
+            cell: [each for each in signals if name in each.cells] for cell, name in names.items()
         }
-        self._spikes: dict[str, list[int]] = {}
-        (self._width,) = {each.fs / 100 for each in signals}
+        self._distinct: dict[str, list[SlowSignal]] = {}
+        (self._width,) = {each.fs / (1000 / bin_ms) for each in signals}
         if not self._width.is_integer():
-            raise ValueError("no whole number of bins makes 10 ms")
+            raise ValueError(f"no whole number of bins makes {bin_ms} ms")
         self.stimuli = sorted({stim for each in signals for stim in each.epochs.stimuli()})
 
     def keys(self, cells: Iterable[str], stimuli: Iterable[str]) -> list[tuple[str, str]]:
         """The pairs of stimulus and cell that have at least one trial."""
         held = [cell for cell in cells if self._holding[cell]]
         for cell in held:
-            self._sorted_spikes(cell)
+            self._recordings(cell)
         return [(stim, cell) for stim in stimuli for cell in held if self._trials(stim, cell)]
 
     def columns(self, stim: str, cell: str) -> Row:
         """The columns of a record that hold data."""
-        spikes, width, trials = (
-            self._sorted_spikes(cell),
-            int(self._width),
-            self._trials(stim, cell),
-        )
-        response = []
-        for _, first, stop in trials:
-            counts = [0] * round((stop - first) / width)
-            start, end = (bisect_left(spikes, at) for at in (first, first + width * len(counts)))
-            for bin_ in spikes[start:end]:
-                counts[(bin_ - first) // width] += 1
-            response.append(counts)
-        return {"response": response, "onsets": [onset for onset, _, _ in trials]}
+        trials = self._trials(stim, cell)
+        counts = [response for _, response in trials]
+        return {"response": counts, "onsets": [onset for onset, _ in trials]}
 
-    def _trials(self, stim: str, cell: str) -> list[Trial]:
-        trials = self._holding[cell][0].all_trials.get(stim, [])
-        if trials is None:
-            raise ValueError(f"the trials of {stim} cannot be told")
-        return trials
+    def _trials(self, stim: str, cell: str) -> list[tuple[float, list[float]]]:
+        """Onset and counts of each trial; trials without any value are none."""
+        found, width = [], int(self._width)
+        for signal in self._recordings(cell):
+            trials = signal.all_trials.get(stim, [])
+            if trials is None:
+                raise ValueError(f"the trials of {stim} cannot be told")
+            for onset, first, stop in trials:
+                n_bins = round((stop - first) / width)
+                counts = signal.counts(self._names[cell], first, n_bins, width)
+                if not all(map(math.isnan, counts)):
+                    found.append((onset, counts))
+        return found
 
-    def _sorted_spikes(self, cell: str) -> list[int]:
-        """The bin of each spike, sorted. All recordings of the cell must have the same spikes."""
-        if cell not in self._spikes:
-            first, *others = (
-                (each.spikes(self._names[cell]), _bins(each)) for each in self._holding[cell]
-            )
-            if any(each != first for each in others):
+    def _recordings(self, cell: str) -> list[SlowSignal]:
+        """The recordings of a cell, without copies of one before."""
+        if cell not in self._distinct:
+            found: dict[str, SlowSignal] = {}
+            for signal in self._holding[cell]:
+                content = repr((signal.content(self._names[cell], int(self._width)), bins(signal)))
+                found.setdefault(content, signal)
+            if len(found) > 1 and not self._joins:
                 raise ValueError(f"{cell} is in two recordings, and not the same")
-            self._spikes[cell] = sorted(first[0])
-        return self._spikes[cell]
+            self._distinct[cell] = list(found.values())
+        return self._distinct[cell]
 
 
-def _bins(signal: SlowSignal) -> dict[str, list[tuple[int, int]] | None]:
+def bins(signal: SlowSignal) -> dict[str, list[tuple[int, int]] | None]:
     """First and stop bin of each trial of each stimulus; None where trials are unreadable."""
     return {
         stim: None if trials is None else [(first, stop) for _, first, stop in trials]
@@ -236,6 +249,21 @@ def _bins(signal: SlowSignal) -> dict[str, list[tuple[int, int]] | None]:
 def subset(stim: str) -> str:
     """The subset of a stimulus: ``val`` or ``est``."""
     return "val" if stim.startswith("STIM_00") else "est"
+
+
+def subsets_by_count(counts: Mapping[str, int]) -> dict[str, str]:
+    """Subsets by how often stimuli were presented: more often than the mean count is ``val``.
+
+    If all were presented equally often, the last fifth of the names is.
+    """
+    shown = sorted(stim for stim in counts if counts[stim])
+    kinds = sorted({counts[stim] for stim in shown})
+    found = dict.fromkeys(counts, "est")
+    for place, stim in enumerate(shown):
+        is_last = len(kinds) == 1 and place >= len(shown) - len(shown) // 5
+        if is_last or counts[stim] > Fraction(sum(kinds), len(kinds)):
+            found[stim] = "val"
+    return found
 
 
 def cell_columns(cell: str) -> Row:

@@ -24,7 +24,6 @@ from builders.shards.notes import Note
 from tests import releases
 from tests.releases import change_h5, change_member, copy_release, no_shard, read_member, rewrite
 from wingert2026 import Wingert2026
-from wingert2026.cells import read_list
 
 
 @pytest.fixture
@@ -261,7 +260,7 @@ def test_archive_without_resp(release: Path, own_home: Path) -> None:
 def test_cell_list_without_a_column_that_records_have(release: Path) -> None:
     path = release / "cell_list.csv"
     path.write_text(path.read_text().replace(",layer,", ",stratum,", 1))
-    assert read_list(Wingert2026.release()).notes == [
+    assert Wingert2026.read_list(Wingert2026.release()).notes == [
         Note("", "cell_list.csv", "no column layer: it is null in all rows")
     ]
     records = load("CLT027c", "est")

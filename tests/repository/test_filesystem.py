@@ -21,7 +21,6 @@ from builders.repository.card import local_card
 from tests.conftest import run_python
 from tests.releases import small_sites
 from wingert2026 import Wingert2026
-from wingert2026.builder import RECORDS
 
 EST = "wingert2026/data/A1/CLT027c/est.parquet"
 SITES = {
@@ -330,7 +329,7 @@ def test_a_shard_without_rows_is_an_empty_table(
     """A site with validation stimuli alone: its est shard has a schema and no row group."""
     small_sites(own_home / "release", {"STIM_00seq1.wav": 2})
     monkeypatch.setenv("WINGERT2026_DATA", str(own_home / "release"))
-    folder, names = "corpus://wingert2026/data/A1/CLT027c", list(RECORDS)
+    folder, names = "corpus://wingert2026/data/A1/CLT027c", list(Wingert2026.records_features())
     empty, some = [("layer", "==", "44")], ["cell_id", "response"]
     for options, columns in (({}, names), ({"columns": some}, some), ({"filters": empty}, names)):
         frame = pd.read_parquet(f"{folder}/est.parquet", **options)

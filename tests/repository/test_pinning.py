@@ -18,7 +18,6 @@ import pytest
 from datasets import (
     Dataset,
     DatasetBuilder,
-    Features,
     IterableDataset,
     ReadInstruction,
     concatenate_datasets,
@@ -31,7 +30,6 @@ from builders.repository import pinning
 from tests.releases import change_cells, copy_release, small_sites
 from tests.repository.test_load import plain
 from wingert2026 import Wingert2026
-from wingert2026.builder import RECORDS
 
 SITE, EST, VAL = "CLT027c", "STIM_seq0001.wav", "STIM_00seq1.wav"
 NOTHING = [("cell_id", "==", "no such cell")]
@@ -73,7 +71,7 @@ def test_both_splits_are_there(config: str | None, rows: int) -> None:
     data = load(config)
     assert data.num_rows == {"est": 0, "val": rows}
     is_empty_like(data["est"], data["val"])
-    assert data["est"].features == Features(RECORDS)
+    assert data["est"].features == Wingert2026.records_features()
     assert [str(data[split].split) for split in data] == ["est", "val"]
     assert {row["stim"] for row in data["val"]} == {VAL}
 
@@ -109,7 +107,7 @@ def test_a_split_a_part_or_a_sum_loads() -> None:
     loaded = {split: load(split=split) for split in rows}
     assert {split: len(data) for split, data in loaded.items()} == rows
     for split, data in loaded.items():
-        assert data.features == Features(RECORDS)
+        assert data.features == Wingert2026.records_features()
         assert str(data.split) == split
     assert len(load(split=ReadInstruction("est", to=10, unit="%"))) == 0
     assert len(load(split="all")) == 3
@@ -248,7 +246,7 @@ def test_two_processes_load_no_rows(own_home: Path) -> None:
     for filters, rows in (([("subset", "==", "val")], 248 * 2), (NOTHING, 0)):
         data = load("LMD037a", filters=filters, num_proc=2)
         assert data.num_rows == {"est": 0, "val": rows}
-        assert data["est"].features == data["val"].features == Features(RECORDS)
+        assert data["est"].features == data["val"].features == Wingert2026.records_features()
         assert load("LMD037a", filters=filters).num_rows == data.num_rows
 
 

@@ -37,11 +37,12 @@ from builders.shards.arrow import stored, table
 from builders.shards.cache import ShardCache
 from builders.shards.job import Job
 from builders.shards.notes import Note, Notes
+from builders.synthetic.recordings import write_archive
 from tests.conftest import REPOSITORY, run_python
 from tests.releases import keep_cells
 from wingert2026 import Wingert2026
 from wingert2026.synthetic.cells import write_cell_list
-from wingert2026.synthetic.release import archives, write_archive
+from wingert2026.synthetic.release import archives
 
 EST, VAL = ("STIM_seq0001.wav", "STIM_seq0002.wav", "STIM_seq0003.wav"), "STIM_00seq1.wav"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from builders.conventions import Conventions
 from builders.nems.archive import recording_error
 from builders.nems.binning import MAX_BINS
 from builders.nems.recording import read_signals
@@ -224,7 +225,7 @@ def test_248_cells_of_73_minutes_at_1_khz_are_counted_in_64_bits(toy: Toy) -> No
     archive = pack(toy.folder, files)
 
     resp = read_signals(archive, ["resp"])["resp"]
-    line = Spikes([resp], {cell: [(0, cell)] for cell in cells}).bins
+    line = Spikes([resp], {cell: [(0, cell)] for cell in cells}, Conventions())._bins
     assert line.dtype == np.int64
     assert line.max() > 2**31
     assert (np.diff(line) >= 0).all()

@@ -273,12 +273,12 @@ def same(content: bytes, types: dict[str, pa.DataType]) -> bool:
 
 
 def test_published_rows_are_plain() -> None:
-    from wingert2026.cells import OF_CELL, PUBLISHED
+    from wingert2026.cells import LIST, PUBLISHED
 
     types = {field.name: field.type for field in Features(PUBLISHED).arrow_schema}
     for content in (CONTENT, MORE.read_bytes(), CONTENT.replace(b"\n", b"\r\n")):
         assert same(content, types)
-        assert same(content, {name: types[name] for name in ("cellid", *OF_CELL)})
+        assert same(content, {name: types[name] for name in ("cellid", *LIST.of_records)})
 
 
 PLAIN = f"{HEADER},odd\n{ONE},1\n{TWO},2\n".encode()

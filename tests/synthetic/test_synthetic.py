@@ -12,7 +12,7 @@ import tarfile
 import wave
 import zipfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,14 @@ from builders.errors import CorpusError
 from builders.synthetic.archive import PlantedSignal, h5_file, write_recording
 from builders.synthetic.files import generator
 from builders.synthetic.filters import LAGS, write_filters
+from builders.synthetic.recordings import PlannedArchive, sounds, write_archive
 from builders.synthetic.sounds import spectrogram
 from builders.synthetic.spikes import drive, hard_spikes, spike_train
 from builders.synthetic.timeline import timeline
 from builders.synthetic.waveforms import write_waveforms
+from wingert2026 import Wingert2026
 from wingert2026.synthetic.cells import cell_list
-from wingert2026.synthetic.release import (
-    PlannedArchive,
-    archives,
-    sounds,
-    synthesize,
-    write_archive,
-)
+from wingert2026.synthetic.release import archives
 
 Row = dict[str, Any]
 
@@ -539,7 +535,8 @@ def slow_rate(file: Any, cell: str, sound: NDArray[np.float64]) -> NDArray[np.fl
 def driven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Contents]:
     """A folder with an archive and its filters, and what the archive holds."""
     folder = tmp_path_factory.mktemp("driven")
-    (plan,) = (plan for plan in archives("mini", 0, driven=True) if plan.name == "PRN018b")
+    (found,) = (plan for plan in archives("mini", 0) if plan.name == "PRN018b")
+    plan = replace(found, driven=True)
     write_filters(folder / "filters.npz", 0, 32, [(cell, cell) for cell in plan.cells])
     return folder, read(write_archive(folder, plan, 0), plan)
 
@@ -631,15 +628,15 @@ def test_same_seed_same_bytes(mini_release: Path, tmp_path: Path) -> None:
 def test_target_must_be_empty(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(CorpusError, match="not an empty folder"):
-        synthesize(tmp_path, "mini")
+        Wingert2026.synthesize(tmp_path, "mini", 0)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     with pytest.raises(CorpusError, match="empty folder"):
-        synthesize(tmp_path / "mine.txt", "mini")
+        Wingert2026.synthesize(tmp_path / "mine.txt", "mini", 0)
 
 
 def test_unknown_scale(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="mini"):
-        synthesize(tmp_path / "new", "medium")  # type: ignore[arg-type]
+        Wingert2026.synthesize(tmp_path / "new", "medium", 0)  # type: ignore[arg-type]
     assert not (tmp_path / "new").exists()
 
 

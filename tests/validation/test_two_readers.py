@@ -39,7 +39,7 @@ RANDOM = settings(
 def new_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
     """Folders for releases, each with caches of its own."""
 
-    monkeypatch.setattr("wingert2026.builder.PARTS", {"est": 2, "val": 1})
+    monkeypatch.setattr("wingert2026.builder.Wingert2026.parts", {"est": 2, "val": 1})
 
     def new() -> Path:
         place = tmp_path / f"{next(PLACES)}"

@@ -17,9 +17,9 @@ from builders.errors import CorpusError
 from builders.nems.sessions import no_archive, read_session
 from builders.nems.signal import Signal
 from builders.release.local import Release
-from builders.shards.jobs import UNLABELED
+from builders.shards.listed import UNLABELED
 from builders.validation.facts import declare
-from wingert2026.cells import AREAS, read_list
+from wingert2026.builder import Wingert2026
 
 PAPER = "Wingert et al. 2026, doi:10.1038/s41593-026-02216-0"
 RECORD = "doi:10.5281/zenodo.18331549"
@@ -31,22 +31,10 @@ AREAS_OF = ("LMD037a", "PRN008a", "SLJ032a", "SLJ032a-B")
 CELLS_OF = ("CLT027c", "CLT028c", "SLJ032a", "SLJ032a-B", "PRN056a", "LMD037a")
 
 
-def count_cells(release: Release) -> dict[str, object]:
-    """Count cells, sites and sessions; reads the cell list only. Also for ``builders info``."""
-    cells = read_list(release).table
-    areas = Counter(area or UNLABELED for area in cells["area"].to_pylist())
-    return {
-        "cells": len(cells),
-        **{f"cells in {area}": areas[area] for area in (*AREAS, UNLABELED)},
-        "sites": len(cells["site"].unique()),
-        "sessions": len(cells["session"].unique()),
-    }
-
-
 def count_details(release: Release) -> dict[str, object]:
     """More facts from ``cell_list.csv``; opens no other file."""
     columns = ["cell_id", "site", "session", "area", "layer", "narrow", "goodpred"]
-    cells = read_list(release).table.select(columns).to_pylist()
+    cells = Wingert2026.read_list(release).table.select(columns).to_pylist()
     cohort = [cell for cell in cells if cell["area"] in ("A1", "PEG")]
     layers = Counter(cell["layer"] for cell in cohort)
     good = sum(bool(cell["goodpred"]) for cell in cohort)
@@ -80,7 +68,7 @@ def count_records(release: Release, sessions: tuple[str, ...]) -> dict[str, obje
     A record is a pair of a cell and a stimulus of the same session. There are no data for a cell
     and a stimulus of different sessions.
     """
-    cells = read_list(release).table
+    cells = Wingert2026.read_list(release).table
     held, stimuli, records = 0, 0, 0
     trials: dict[str, set[int]] = {"est": set(), "val": set()}
     n_bins: set[int] = set()
@@ -110,7 +98,7 @@ def count_records(release: Release, sessions: tuple[str, ...]) -> dict[str, obje
 
 def count_cohorts(release: Release) -> dict[str, object]:
     """Facts from the recordings of all sessions; opens all archives."""
-    cells = read_list(release).table
+    cells = Wingert2026.read_list(release).table
     sessions = cells["session"].unique().to_pylist()
     length = {
         session: _n_bins(_responses(release, cells, session)[0])
@@ -155,7 +143,7 @@ def _texts(values: Iterable[str | int | None]) -> str:
 FACTS = [
     *declare(
         "cell_list.csv",
-        count_cells,
+        Wingert2026.count_cells,
         LIST,
         {
             "cells": 3259,

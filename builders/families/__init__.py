@@ -1,0 +1,1 @@
+"""What corpora of one format share: the base classes of corpora."""
