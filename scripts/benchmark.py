@@ -129,7 +129,7 @@ def floor(*folders: str) -> Figure:
         READ_ARCHIVES
         + "from fnmatch import fnmatch\nfrom builders.repository.filesystem import _repository\n",
         f"""
-        jobs = _repository("wingert2026").jobs
+        jobs = _repository("wingert2026").jobs()
         wanted = {{id(job): job for path, job in jobs.items()
                   if any(fnmatch(path, f"data/{{folder}}/*") for folder in {folders!r})}}
         names = [archive.name for job in wanted.values() for archive in job.archives()]

@@ -23,7 +23,8 @@ from builders.stimuli import JoinedRecords, with_stimuli
 from builders.training import collate
 from tests import unequal
 
-CONFIGS = {"wingert2026": "CLT027c", "nat4": "A1"}
+SHAPES = {"wingert2026": (32, 2200), "nat4": (18, 150), "espejo2019": (18, 550)}
+CONFIGS = {"wingert2026": "CLT027c", "nat4": "A1", "espejo2019": "AMT003c"}
 
 STIMULI = Dataset.from_dict(
     {
@@ -82,7 +83,7 @@ def test_every_row_has_the_spectrogram_of_its_stimulus(
         assert stim_id == plain["stim_id"]
         assert as_array(row["response"]).tolist() == plain["response"]
         spectrogram = as_array(row["spectrogram"])
-        assert spectrogram.shape == ((18, 150) if corpus == "nat4" else (32, 2200))
+        assert spectrogram.shape == (SHAPES[corpus])
         assert np.array_equal(spectrogram, released(corpus)[stim_id])
         n_rows += 1
     assert n_rows == {"wingert2026": 40, "nat4": 228}[corpus]

@@ -17,7 +17,7 @@ from builders.population import Coverage, Population, coverage
 from builders.training import collate
 from tests import unequal
 
-CONFIGS = {"wingert2026": "CLT027c", "nat4": "A1"}
+CONFIGS = {"wingert2026": "CLT027c", "nat4": "A1", "espejo2019": "AMT003c"}
 
 MATRIX = List(List(Value("float32")))
 

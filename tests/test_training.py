@@ -21,7 +21,7 @@ from builders.stimuli import with_stimuli
 from builders.training import collate
 from tests import unequal
 
-CONFIGS = {"wingert2026": "CLT027c", "nat4": "A1"}
+CONFIGS = {"wingert2026": "CLT027c", "nat4": "A1", "espejo2019": "AMT003c"}
 
 Rows = list[dict[str, Any]]
 
@@ -282,7 +282,11 @@ def test_mapped_and_streamed_training_have_the_same_batches(
         for streaming in (False, True)
     )
     expected = batches(with_stimuli(mapped.with_format("arrow"), stimuli))
-    n_records = {"wingert2026": {"est": 180, "val": 40}, "nat4": {"est": 1598, "val": 228}}
+    n_records = {
+        "wingert2026": {"est": 180, "val": 40},
+        "nat4": {"est": 1598, "val": 228},
+        "espejo2019": {"est": 135, "val": 45},
+    }
     assert sum(len(batch["stim_id"]) for batch in expected) == n_records[corpus][subset]
     assert expected[0].keys() == {*mapped.features, "spectrogram", "mask", "stimulus_mask"}
     found = batches(with_stimuli(streamed.with_format("arrow"), stimuli))

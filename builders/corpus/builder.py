@@ -94,6 +94,20 @@ class CorpusBuilder(Parquet):
         """All jobs for the release. Opens no archive."""
 
     @classmethod
+    def groups(cls, path: str = "") -> Sequence[str]:
+        """Names of the groups of jobs whose shards may be below a path of the repository.
+
+        By default, all jobs are in one group. More groups are worth it if finding the jobs of a
+        group fetches much.
+        """
+        return [""]
+
+    @classmethod
+    def group(cls, release: Release, name: str) -> Sequence[Job]:
+        """The jobs of one of the `groups`."""
+        return cls.jobs(release)
+
+    @classmethod
     @abstractmethod
     def synthesize(cls, folder: Path, scale: Scale, seed: int, driven: bool = False) -> None:
         """Write a synthetic release, ``mini`` or ``full``, in the published layout.

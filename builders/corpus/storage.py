@@ -17,6 +17,7 @@ from builders.errors import CorpusError
 from builders.files import files_below, folder_size, home, locked, megabytes, user_path
 from builders.release.archive import Archive
 from builders.release.local import Release
+from builders.release.tars import UNPACKED
 from builders.shards.excluded import read_excluded
 from builders.urls import repository_url
 
@@ -26,7 +27,7 @@ SHARD = re.compile(r".+\.[0-9a-f]{32}(\.[0-9a-f]{32}\.parquet|\.partial|\.notes(
 HELD = "locks/*.lock.held"
 #: The names of hidden files: notes on a record and its zips, locks, unfinished transfers.
 NOTED = re.compile(
-    r"\.(record-\d+\.json|.+\.(directory(\.checksum|\.\d+)?|part|plain|lock(\.held)?|\d+\.\d+))"
+    r"\.(record-\d+\.json|index\.json|.+\.(directory(\.checksum|\.\d+)?|part|plain|lock(\.held)?|\d+\.\d+))"
 )
 
 
@@ -111,7 +112,7 @@ def _is_fetched(path: Path, tops: Sequence[str]) -> bool:
     """Whether this is a published file, a member of a published zip, or a note on one of them."""
     if path.name.startswith("."):
         return bool(NOTED.fullmatch(path.name))
-    return path.parts[0] in tops and len(path.parts) <= 2
+    return (path.parts[0] in tops or path.parts[0].startswith(UNPACKED)) and len(path.parts) <= 2
 
 
 def remove(folder: Path, files: Iterable[Path]) -> list[str]:

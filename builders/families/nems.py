@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -17,6 +17,7 @@ from builders import conventions, schema
 from builders.conventions import SUBSETS, Conventions
 from builders.corpus.builder import CorpusBuilder, Scale
 from builders.corpus.configs import CorpusConfig, Globs, record_globs
+from builders.errors import CorpusError
 from builders.files import FINGERPRINT, digest
 from builders.release.archive import Archive
 from builders.release.local import Release
@@ -31,6 +32,10 @@ from builders.shards.waveforms import waveform_jobs
 if TYPE_CHECKING:
     from builders.synthetic.recordings import PlannedArchive
     from builders.validation.reference import Source
+
+
+#: The group of jobs that makes the cells of a release without a cell list.
+CELLS = "cells"
 
 
 @dataclass(frozen=True)
@@ -178,9 +183,18 @@ class NemsCorpus(CorpusBuilder):
 
     @classmethod
     def describe(cls, release: Release) -> dict[str, object]:
-        counts = cls.count_cells(release) if cls.cell_list else {}
+        if cls.cell_list:
+            (directory,) = cls.sets.values()
+            return {**cls.count_cells(release), "archives": len(release.archives(directory))}
+        counts: dict[str, object] = {}
         for name, directory in cls.sets.items():
-            counts[f"archives of {name}" if name else "archives"] = len(release.archives(directory))
+            try:
+                archives = release.archives(directory)
+            except CorpusError:
+                counts[f"sites of {name}"] = "missing in the release"
+                continue
+            counts[f"sites of {name}"] = len({cls.session_of(each) for each in archives})
+            counts[f"archives of {name}"] = len(archives)
         return counts
 
     @classmethod
@@ -196,14 +210,28 @@ class NemsCorpus(CorpusBuilder):
         }
 
     @classmethod
+    def groups(cls, path: str = "") -> list[str]:
+        """The cells, and each set: listing one set of archives fetches no other."""
+        if cls.cell_list:
+            return [""]
+        top, name = [*path.split("/"), ""][:2]
+        if top in ("data", "stimuli"):
+            return [name] if name in cls.sets else [*cls.sets]
+        return [CELLS] if top == "cells.parquet" else [CELLS, *cls.sets]
+
+    @classmethod
+    def group(cls, release: Release, name: str) -> list[Job]:
+        if cls.cell_list:
+            return cls.jobs(release)
+        if name == CELLS:
+            return [cls._cells_job(release)]
+        return cls._session_jobs(name, cls._unlisted(release, name))
+
+    @classmethod
     def jobs(cls, release: Release) -> list[Job]:
-        sessions = cls._listed(release) if cls.cell_list else cls._unlisted(release)
-        features, stimuli = cls.records_features(), Features(schema.STIMULI)
-        jobs = [cls._cells_job(release, sessions)]
-        for name, of_set in sessions.items():
-            for session in of_set:
-                jobs.append(session.records(features))
-                jobs.append(session.stimuli(stimuli, cls.bands[name], cls.parts))
+        if cls.cell_list is None:
+            return [job for name in cls.groups() for job in cls.group(release, name)]
+        jobs = [cls._list_job(release), *cls._session_jobs(*cls._listed(release))]
         if cls.waveforms:
             onset_ms = cls.waveforms.onset_ms
             jobs += waveform_jobs(
@@ -212,54 +240,75 @@ class NemsCorpus(CorpusBuilder):
         return jobs
 
     @classmethod
-    def _cells_job(cls, release: Release, sessions: Mapping[str, Sequence[SessionJobs]]) -> Job:
-        if cls.cell_list is None:
-            return unlisted.cells_job(
-                [
-                    each
-                    for of_set in sessions.values()
-                    for each in of_set
-                    if isinstance(each, unlisted.UnlistedSession)
-                ]
+    def _session_jobs(cls, name: str, sessions: Iterable[SessionJobs]) -> list[Job]:
+        features, stimuli = cls.records_features(), Features(schema.STIMULI)
+        return [
+            job
+            for session in sessions
+            for job in (
+                session.records(features),
+                session.stimuli(stimuli, cls.bands[name], cls.parts),
             )
-        key = cache(lambda: digest(release.file(cls._listing().file), FINGERPRINT))
-        features = Features({**schema.CELL_ID, **cls.cell_list.columns})
-        return cells_job(
-            cls.corpus, lambda: cls.read_list(release), features, key, cls.conventions()
+        ]
+
+    @classmethod
+    def _list_job(cls, release: Release) -> Job:
+        listing = cls._listing()
+        key = cache(lambda: digest(release.file(listing.file), FINGERPRINT))
+        features = Features({**schema.CELL_ID, **listing.columns})
+        read = partial(cls.read_list, release)
+        return cells_job(cls.corpus, read, features, key, cls.conventions())
+
+    @classmethod
+    def _cells_job(cls, release: Release) -> Job:
+        """The cells of all sets that the release has; a note names the others."""
+        here: list[str] = []
+        missing: list[CorpusError] = []
+        for name, directory in cls.sets.items():
+            try:
+                release.whole(directory)
+                here.append(name)
+            except CorpusError as error:
+                missing.append(error)
+        if not here:
+            raise missing[0]
+        return unlisted.cells_job(
+            cls.corpus,
+            lambda: [each for name in here for each in release.whole(cls.sets[name])],
+            lambda: [each for name in here for each in cls._unlisted(release, name)],
+            [Note("", "", str(error)) for error in missing],
         )
 
     @classmethod
-    def _listed(cls, release: Release) -> dict[str, list[SessionJobs]]:
+    def _listed(cls, release: Release) -> tuple[str, list[SessionJobs]]:
+        """The set of archives, and the sessions of the cell list."""
         listing, conventions = cls._listing(), cls.conventions()
         # Only these columns: parsing long ones, such as spike waveforms, takes half of the time.
         cells = cls.read_list(release, listing.of_records)
         cells = replace(cells, table=cells.table.select([*WHERE, *listing.of_records]))
         folders = places(cells.table)
         ((name, directory),) = cls.sets.items()
-        return {
-            name: [
-                ListedSession(
-                    release, each, folders[each], conventions, "", directory, folders, cells
-                )
-                for each in folders
-            ]
-        }
+
+        def session(each: str) -> SessionJobs:
+            own = folders[each]
+            return ListedSession(release, each, own, conventions, "", directory, folders, cells)
+
+        return name, [session(each) for each in folders]
 
     @classmethod
-    def _unlisted(cls, release: Release) -> dict[str, list[SessionJobs]]:
-        found: dict[str, list[SessionJobs]] = {}
-        for name, directory in cls.sets.items():
-            of_session: dict[str, list[Archive]] = {}
-            for archive in release.archives(directory):
-                of_session.setdefault(cls.session_of(archive), []).append(archive)
-            folder, below = name or cls.area or UNLABELED, f"{name}/" if name else ""
-            found[name] = [
-                unlisted.UnlistedSession(
-                    release, each, [(folder, each)], cls.conventions(), below, cls.area, tuple(own)
-                )
-                for each, own in sorted(of_session.items())
-            ]
-        return found
+    def _unlisted(cls, release: Release, name: str) -> list[unlisted.UnlistedSession]:
+        """The sessions after which the archives of a set are named."""
+        of_session: dict[str, list[Archive]] = {}
+        for archive in release.archives(cls.sets[name]):
+            of_session.setdefault(cls.session_of(archive), []).append(archive)
+        folder, below = name or cls.area or UNLABELED, f"{name}/" if name else ""
+        conventions = cls.conventions()
+        return [
+            unlisted.UnlistedSession(
+                release, each, [(folder, each)], conventions, below, cls.area, tuple(own)
+            )
+            for each, own in sorted(of_session.items())
+        ]
 
     @classmethod
     def _listing(cls) -> Listing:

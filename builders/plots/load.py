@@ -102,7 +102,7 @@ def _load_stimulus(corpus: type[CorpusBuilder], record: dict[str, str]) -> Any:
     If the release has no spectrogram of it, the result has a spectrogram without bins.
     """
     files = [
-        repository_url(corpus.corpus) + glob.replace("*/", f"{record['session']}/")
+        f"{record['session']}/".join(f"{repository_url(corpus.corpus)}{glob}".rsplit("*/", 1))
         for globs in _globs(corpus, "stimuli").values()
         for glob in globs
     ]

@@ -132,11 +132,21 @@ def _inner(top: Listing, name: str) -> str:
 
 
 def archive_places(top: Listing, directory: str) -> Iterator[Listing]:
-    """The folders that a zip called `directory` was unpacked into, at most two levels deep."""
+    """The folders that a zip or tar called `directory` was unpacked into, up to two levels deep."""
     for name in top.folders:
         if spelling(directory).fullmatch(name):
             yield (place := look(top.path / name))
-            yield from (look(place.path / each) for each in _nested(name) if each in place.folders)
+            for each in place.folders:
+                if each in _nested(name):
+                    yield look(place.path / each)
+                elif not HASHED.fullmatch(each) and _has_archives(inner := look(place.path / each)):
+                    yield inner
+
+
+def _has_archives(folder: Listing) -> bool:
+    """Whether a folder holds archives, and is none itself."""
+    packed = (archive_name(file, ARCHIVE) for file in folder.files)
+    return any(map(HASHED.fullmatch, (*packed, *folder.folders)))
 
 
 def _nested(folder: str) -> set[str]:
@@ -146,11 +156,12 @@ def _nested(folder: str) -> set[str]:
 
 @dataclass(frozen=True)
 class FoundArchives:
-    """The archives found for one directory of a release: (name, path) of each, and zips."""
+    """The archives of one directory of a release: (name, path) of each, and zips and tars."""
 
     packed: list[tuple[str, Path]] = field(default_factory=list)
     unpacked: list[tuple[str, Path]] = field(default_factory=list)
     zips: list[Path] = field(default_factory=list)
+    tars: list[Path] = field(default_factory=list)
 
 
 def find_archives(top: Listing, directory: str, suffix: str) -> FoundArchives:
@@ -166,6 +177,8 @@ def find_archives(top: Listing, directory: str, suffix: str) -> FoundArchives:
 @lru_cache(maxsize=16)
 def _find_archives(listed: tuple[Listing, ...], directory: str, suffix: str) -> FoundArchives:
     found, outer = FoundArchives(), spelling(directory, ".zip")
+    packed = spelling(directory, ARCHIVE), spelling(directory, ".tar")
+    places = {place.path for place in listed}
     area = directory[: directory.find("_") + 1]
     for place in listed:
         every = place is not listed[0] or suffix != ARCHIVE
@@ -175,10 +188,13 @@ def _find_archives(listed: tuple[Listing, ...], directory: str, suffix: str) -> 
                     found.packed.append((name, place.path / file))
             elif outer.fullmatch(file):
                 found.zips.append(place.path / file)
+            if suffix == ARCHIVE and any(each.fullmatch(file) for each in packed):
+                found.tars.append(place.path / file)
         for folder in place.folders if suffix == ARCHIVE else ():
             name = archive_name(folder.removesuffix(suffix) + suffix, suffix)
             known = every or (name.startswith(area) and HASHED.fullmatch(name))
-            if known and not spelling(directory).fullmatch(folder):
+            is_place = place.path / folder in places
+            if known and not is_place and not spelling(directory).fullmatch(folder):
                 found.unpacked.append((name, place.path / folder))
     return found
 

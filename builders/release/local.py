@@ -26,6 +26,7 @@ from builders.release.folders import (
     stamp,
     tops,
 )
+from builders.release.tars import archives_in_tar
 from builders.release.zips import member_key, read_index
 
 
@@ -36,9 +37,10 @@ class Release:
 
     * Files, zips and archives may be at the top of the folder. Anything else is searched for in the
       inner folder that has the corpus' name, or in the only inner folder.
-    * The archives of ``recordings`` may also be in ``recordings/``, in ``recordings/recordings/``
-      or in ``recordings.zip``. At the top, an archive is recognized by a name that ends in a hash;
-      the archives of ``A1_single_sites`` must also begin with ``A1_``.
+    * The archives of ``recordings`` may also be in ``recordings/``, one folder deeper, in
+      ``recordings.zip``, or in a tar of archives: ``recordings.tgz``, ``.tar.gz`` or ``.tar``. At
+      the top, an archive is recognized by a name that ends in a hash; the archives of
+      ``A1_single_sites`` must also begin with ``A1_``.
     * An archive may be a ``.tgz``, a ``.tar.gz``, or the folder that it was unpacked into.
     * Names may differ in letter case, or have the ``(1)`` that browsers add.
 
@@ -120,6 +122,13 @@ class Release:
             raise self._no_archives(directory, suffix)
         return [found[name] for name in sorted(found)]
 
+    def whole(self, directory: str) -> list[Archive]:
+        """What determines the archives of a directory: a tar that is fetched, else themselves.
+
+        Lists no archive that would have to be fetched for it.
+        """
+        return self.archives(directory)
+
     def lacking(self, names: Iterable[str]) -> list[str]:
         """The files in `names` that are missing, both as published and unpacked."""
         return [name for name in names if not self._holds(name)]
@@ -127,7 +136,8 @@ class Release:
     def _holds(self, name: str) -> bool:
         if self._find(name, unpacked=True):
             return True
-        directory = name.removesuffix(".zip")  # `wav` holds sounds, all others archives
+        directory = name.removesuffix(".zip").removesuffix(ARCHIVE)
+        # `wav` holds sounds, all others archives.
         suffix = SOUND if directory == "wav" else ARCHIVE
         return directory != name and bool(self._by_name(directory, suffix))
 
@@ -151,6 +161,12 @@ class Release:
                     damaged = error
             if damaged and not archives:
                 raise damaged
+            if not archives:
+                archives = [
+                    each
+                    for outer in found.tars
+                    for each in archives_in_tar(self.corpus, outer, suffix).values()
+                ]
             if archives:
                 return _grouped(archives)
         return {}
@@ -160,8 +176,6 @@ class Release:
         kinds = f"{suffix} or .tar.gz files" if suffix == ARCHIVE else f"{suffix} files"
         why = f"neither {directory}/ with {kinds} in it nor {directory}.zip is there; looked into "
         why += ", ".join(str(place.path) for place in looked)
-        if any(file.endswith(".tar") for place in looked for file in place.files):
-            why += "; a .tar is not read: unpack it into a folder, or pack it with gzip"
         return CorpusError(
             f"the release of {self.corpus} has no {directory}",
             where=self.folder,

@@ -22,6 +22,7 @@ from builders.release.archive import Archive
 from builders.release.download import NoRanges, forget
 from builders.release.local import Release, archives_in_zip
 from builders.release.record import Published, ZenodoRecord, making
+from builders.release.tars import archives_in_tar
 from builders.release.zips import Damaged, Index, MissingPart, extract, member_key, read_index
 
 # Bytes at the end of a zip to fetch first for its directory; 500 archives need 64 KiB.
@@ -112,8 +113,16 @@ class ZenodoRelease(Release):
         """Always empty: missing files are fetched."""
         return []
 
+    def whole(self, directory: str) -> list[Archive]:
+        if (packed := f"{directory}.tgz") in self.remote.published:
+            return [self.archive(packed)]
+        return self.archives(directory)
+
     def archives(self, directory: str, suffix: str = ".tgz") -> list[Archive]:
         outer = f"{directory}.zip"
+        if (packed := f"{directory}{suffix}") in self.remote.published:
+            found = archives_in_tar(self.corpus, self.file(packed), suffix)
+            return [found[name] for name in sorted(found)]
         if not (self.folder / outer).is_file():
             try:
                 return self._archives(outer, self._index(outer), suffix)

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import re
 import time
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
+from functools import partial
 from glob import has_magic
 from typing import Any, BinaryIO
 
 from datasets import Features
 from fsspec.spec import AbstractFileSystem
 
+from builders.corpus.builder import CorpusBuilder
 from builders.corpus.registry import code_key, corpora, find_corpus
 from builders.errors import CorpusError, MissingError, unknown
 from builders.files import home
+from builders.release.local import Release
 from builders.repository import findings, pinning
 from builders.repository.card import CARD, repository_card
 from builders.repository.opened import CardFile, ShardFile
@@ -37,6 +41,8 @@ pinning.install()
 # The size of a shard is unknown until it is built. Arrow's value for that is -1; None would make
 # `datasets` fail when it chooses its number of threads.
 UNKNOWN_SIZE = -1
+#: The first character of a glob that is not taken as it is.
+MAGIC = re.compile(r"[*?[]")
 #: How often to try again if a shard is deleted before it can be opened.
 OPEN_ATTEMPTS = 5
 
@@ -45,9 +51,23 @@ OPEN_ATTEMPTS = 5
 class Repository:
     """The files of one corpus' repository, for the release in its present state."""
 
+    builder: type[CorpusBuilder]
+    release: Release
     where: str
-    jobs: dict[str, Job]
     cache: ShardCache
+    groups: Once[str, dict[str, Job]] = field(default_factory=lambda: Once(64))
+
+    def jobs(self, path: str = "") -> dict[str, Job]:
+        """Shard -> job, of all groups of jobs that may have shards below a path."""
+        found = [
+            self.groups.get(name, partial(self._group, name)) for name in self.builder.groups(path)
+        ]
+        if len(found) == 1:  # nearly always, and asked for each shard
+            return found[0]
+        return {shard: job for group in found for shard, job in group.items()}
+
+    def _group(self, name: str) -> dict[str, Job]:
+        return {path: job for job in self.builder.group(self.release, name) for path in job.paths}
 
 
 class CorpusFileSystem(AbstractFileSystem):
@@ -91,7 +111,7 @@ class CorpusFileSystem(AbstractFileSystem):
         """The files and folders up to `depth` levels below a folder, or the file itself."""
         corpus, _, inside = split_path(path)
         found = {}
-        for file in [CARD, *_repository(corpus).jobs]:
+        for file in [CARD, *_repository(corpus).jobs(inside)]:
             if file == inside:
                 found[path] = _entry(path, "file")
             elif not inside or file.startswith(f"{inside}/"):
@@ -107,7 +127,7 @@ class CorpusFileSystem(AbstractFileSystem):
     def features(self, path: str) -> Features:
         """The features of the rows of a shard; opens no archive."""
         corpus, _, inside = split_path(self._strip_protocol(path))
-        return _repository(corpus).jobs[inside].features
+        return _repository(corpus).jobs(inside)[inside].features
 
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         """Name, type, size (-1 while unknown) and, for a file, its ETag."""
@@ -122,7 +142,7 @@ class CorpusFileSystem(AbstractFileSystem):
             card = repository_card(find_corpus(corpus))
             return {**entry, "size": len(card), "ETag": hashlib.sha256(card).hexdigest()}
         repository = _repository(corpus)
-        if (job := repository.jobs.get(inside)) is None:
+        if (job := repository.jobs(inside).get(inside)) is None:
             self.ls(path)  # raises if there is no such folder either
             return _entry(path)
         size, now = UNKNOWN_SIZE, repository.cache.etag(job)
@@ -183,7 +203,7 @@ class CorpusFileSystem(AbstractFileSystem):
         if inside == CARD:
             return CardFile(path, repository_card(find_corpus(corpus)))
         repository = _repository(corpus)
-        if (job := repository.jobs.get(inside)) is None:
+        if (job := repository.jobs(inside).get(inside)) is None:
             self._explain(path)
             raise CorpusError(f"cannot open corpus://{path}", why="it is a folder")
         self._check(path, repository.cache, job, etag)
@@ -216,7 +236,8 @@ class CorpusFileSystem(AbstractFileSystem):
         """
         corpus, _, inside = split_path(pattern)
         repository = _repository(corpus)
-        files = [file.split("/") for file in [CARD, *repository.jobs]]
+        fixed = inside[: magic.start()] if (magic := MAGIC.search(inside)) else inside
+        files = [file.split("/") for file in [CARD, *repository.jobs(fixed)]]
         for level, part in enumerate(inside.split("/") if inside else []):
             if part == "**":
                 return
@@ -260,7 +281,6 @@ def _repository(corpus: str) -> Repository:
     folder, stamp = str(release.folder), (release.stamp(), tuple(read_excluded(corpus).items()))
 
     def read() -> Repository:
-        jobs = {path: job for job in builder.jobs(release) for path in job.paths}
-        return Repository(folder, jobs, ShardCache(corpus, code_key(builder)))
+        return Repository(builder, release, folder, ShardCache(corpus, code_key(builder)))
 
     return _REPOSITORIES.get((corpus, folder, home(), stamp), read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -60,18 +60,35 @@ class UnlistedSession(SessionJobs):
         return f"no archive is named after {self.session}"
 
 
-def cells_job(sessions: Sequence[UnlistedSession]) -> Job:
+def cells_job(
+    corpus: str,
+    archives: Callable[[], Sequence[Archive]],
+    sessions: Callable[[], Iterable[UnlistedSession]],
+    absent: Sequence[Note],
+) -> Job:
     """The job of ``cells.parquet``: the cells of all sessions, sorted; reads all archives.
 
     An archive that cannot be read holds back no other: a note says so.
+
+    Parameters
+    ----------
+    corpus : str
+        The corpus.
+    archives : callable
+        Returns what determines the archives of all sessions.
+    sessions : callable
+        Returns the sessions; may fetch archives.
+    absent : sequence of Note
+        Notes on what the release lacks.
     """
     path, features = "cells.parquet", Features(CELL_ID)
-    corpus = sessions[0].release.corpus
     excluded = read_excluded(corpus)
 
     def tables(notes: Notes) -> dict[str, list[pa.Table]]:
         found: dict[str, dict[str, Any]] = {}
-        for session in sessions:
+        for note in absent:
+            notes.add(path, note)
+        for session in sessions():
             if why := excluded.get(session.session):
                 notes.add(path, Note(session.session, "", left_out(why)))
                 continue
@@ -87,10 +104,8 @@ def cells_job(sessions: Sequence[UnlistedSession]) -> Job:
         columns = {name: [row[name] for row in rows] for name in CELL_ID}
         return {path: [table(columns, features)]}
 
-    def archives() -> list[Archive]:
-        return [each for session in sessions for each in session.own]
-
-    return Job("cells", (path,), features, archives, cache(lambda: json.dumps(excluded)), tables)
+    key = cache(lambda: json.dumps(excluded))
+    return Job("cells", (path,), features, archives, key, tables)
 
 
 def _cells_table(

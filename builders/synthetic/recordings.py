@@ -29,7 +29,7 @@ from builders.synthetic.archive import (
 from builders.synthetic.files import generator, run_writers
 from builders.synthetic.filters import responder, write_filters
 from builders.synthetic.sounds import SILENCE, spectrogram
-from builders.synthetic.spikes import hard_spikes
+from builders.synthetic.spikes import drive, hard_spikes
 from builders.synthetic.timeline import Timeline, timeline
 from builders.synthetic.waveforms import write_waveforms
 
@@ -59,7 +59,7 @@ class PlannedArchive:
     folder : str
         The folder of the release that holds it.
     recording : str
-        Archives with the same one have the same timeline; the session by default.
+        Archives with the same one have the same timeline and spikes; the session by default.
     silence : float
         Seconds before and after each sound.
     is_early, overlaps, is_rasterized : bool
@@ -151,7 +151,8 @@ def write_archive(folder: Path, archive: PlannedArchive, seed: int) -> Path:
     line = timeline(rng, archive.repetitions, duration, FS, silence=archive.silence)
     special = rng.permutation(archive.cells).tolist()
     signals = _signals(archive, line, seed, special, level)
-    digest = hashlib.sha1(f"{archive.name} {seed}".encode()).hexdigest()
+    identity = archive.recording or archive.name
+    digest = hashlib.sha1(f"{identity} {seed}".encode()).hexdigest()
     path = folder / f"{archive.name}_{digest}.tgz"
     write_recording(
         path,
@@ -199,17 +200,23 @@ def _signals(
         return times
 
     def counts() -> Blocks:
-        """The raster of all cells; a first value is missing, and a cell lacks a whole trial."""
+        """The raster of all cells; a cell lacks the first trial, and a value of the second."""
         codes = np.stack(
             [
                 np.bincount(bins[(bins >= 0) & (bins < line.n_bins)], minlength=line.n_bins)
                 for bins in (np.floor(spikes(cell) * FS).astype(np.int64) for cell in cells)
             ]
         )
-        start = line.first_bins[0]
-        codes[0, start : start + archive.n_bins] = codes.max() + 1
-        values = np.append(np.arange(codes.max(), dtype=np.float64), np.nan)
+        first, second = line.first_bins[:2]
+        missing = codes.max() + 1
+        codes[0, first : first + archive.n_bins] = codes[0, second + 3] = missing
+        values = np.append(np.arange(missing, dtype=np.float64), np.nan)
         return csv_file(codes.astype(np.uint16), values)
+
+    def heard() -> Blocks:
+        values, codes = np.unique(drive(line, sound), return_inverse=True)
+        shape = archive.n_bands, line.n_bins
+        return csv_file(codes.reshape(shape).astype(np.uint32), values.astype(np.float64))
 
     stims, cells = sorted(archive.repetitions), sorted(archive.cells)
     if position % 2 == 0:  # not the alphabetical order of the HDF5 file
@@ -228,6 +235,9 @@ def _signals(
         STIMULUS, "TiledSignal", None, "h5",
         lambda: h5_file(((name, sound(name).astype(dtype)) for name in stims), level),
     )  # fmt: skip
+    if archive.is_rasterized and position % 2:
+        bands = [str(band) for band in range(archive.n_bands)]
+        stim = PlantedSignal(STIMULUS, "RasterizedSignal", bands, "csv", heard)
     signals = [stim, resp] if position % 2 else [resp, stim]
     return [*signals, response("stale")] if position % 4 == 2 else signals
 

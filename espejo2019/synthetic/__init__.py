@@ -1,0 +1,1 @@
+"""Synthetic espejo2019 releases."""

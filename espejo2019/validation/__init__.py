@@ -1,0 +1,1 @@
+"""What validates the corpus."""
