@@ -39,7 +39,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def copy_packages(folder: Path) -> None:
     """What a wheel is made of."""
-    for name in ("pyproject.toml", "README.md", "builders", "nat4", "wingert2026"):
+    for name in ("pyproject.toml", "README.md", "builders", "espejo2019", "nat4", "wingert2026"):
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
         copy(REPOSITORY / name, folder / name)
 
@@ -82,7 +82,7 @@ def test_a_wheel_loads_both_corpora(home: Path, tmp_path: Path) -> None:
     options = ["--no-deps", "--no-build-isolation", "--target", str(site)]
     subprocess.run([*pip, *options, str(tmp_path)], check=True, timeout=240)
     there = {path.relative_to(site) for path in site.rglob("*")}
-    for name in ("builders", "nat4", "wingert2026"):
+    for name in ("builders", "espejo2019", "nat4", "wingert2026"):
         files = [path.relative_to(REPOSITORY) for path in (REPOSITORY / name).rglob("*")]
         assert {each for each in files if "__pycache__" not in each.parts} <= there
     said = run_python(

@@ -83,10 +83,10 @@ def test_every_row_has_the_spectrogram_of_its_stimulus(
         assert stim_id == plain["stim_id"]
         assert as_array(row["response"]).tolist() == plain["response"]
         spectrogram = as_array(row["spectrogram"])
-        assert spectrogram.shape == (SHAPES[corpus])
+        assert spectrogram.shape == SHAPES[corpus]
         assert np.array_equal(spectrogram, released(corpus)[stim_id])
         n_rows += 1
-    assert n_rows == {"wingert2026": 40, "nat4": 228}[corpus]
+    assert n_rows == {"wingert2026": 40, "nat4": 228, "espejo2019": 45}[corpus]
 
 
 def test_the_stimuli_of_one_session_are_enough_for_its_records(home: Path) -> None:

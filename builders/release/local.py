@@ -136,8 +136,7 @@ class Release:
     def _holds(self, name: str) -> bool:
         if self._find(name, unpacked=True):
             return True
-        directory = name.removesuffix(".zip").removesuffix(ARCHIVE)
-        # `wav` holds sounds, all others archives.
+        directory = name.removesuffix(".zip")  # `wav` holds sounds, all others archives
         suffix = SOUND if directory == "wav" else ARCHIVE
         return directory != name and bool(self._by_name(directory, suffix))
 
@@ -174,8 +173,12 @@ class Release:
     def _no_archives(self, directory: str, suffix: str) -> CorpusError:
         looked = [place for top in self._tops() for place in (top, *archive_places(top, directory))]
         kinds = f"{suffix} or .tar.gz files" if suffix == ARCHIVE else f"{suffix} files"
-        why = f"neither {directory}/ with {kinds} in it nor {directory}.zip is there; looked into "
+        or_tar = f" or {directory}{ARCHIVE}" if suffix == ARCHIVE else ""
+        why = f"neither {directory}/ with {kinds} in it nor {directory}.zip{or_tar} is there; "
+        why += "looked into "
         why += ", ".join(str(place.path) for place in looked)
+        if any(file.endswith(".tar") for place in looked for file in place.files):
+            why += f"; of all .tar files, only {directory}.tar is read: pack others with gzip"
         return CorpusError(
             f"the release of {self.corpus} has no {directory}",
             where=self.folder,

@@ -93,6 +93,7 @@ def _compare(corpus: str, sources: Sequence[Source], records: int, seed: int) ->
         for sound in reading.sounds:
             sounds.add(sound)
     result.differences += sounds.differences()
+    result.leaks += sounds.leaks()
     return result
 
 

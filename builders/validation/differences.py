@@ -34,9 +34,12 @@ class Comparison:
         Rows of these shards, and how many of them were compared value by value.
     differences : list of Difference
         The differences. An archive or a shard that cannot be read counts as one.
+    leaks : list of str
+        One line for each stimulus that is est at one site and val at another.
     """
 
     passes: int = 0
+    leaks: list[str] = field(default_factory=list)
     shards: list[str] = field(default_factory=list)
     rows: int = 0
     compared: int = 0

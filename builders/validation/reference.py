@@ -65,10 +65,11 @@ def without_rows(path: str, archive: str) -> Shards:
 
 @dataclass(frozen=True)
 class Sound:
-    """One copy of a stimulus: its archive, its name, and its spectrogram (F, T) float32."""
+    """One copy of a stimulus: archive, name, subset there, and spectrogram (F, T) float32."""
 
     archive: str
     stim: str
+    subset: str
     spectrogram: Float32s
 
 

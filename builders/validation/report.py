@@ -49,6 +49,9 @@ def show(verdicts: Sequence[Verdict], comparison: Comparison | None) -> Iterator
     yield f"{held} of {len(verdicts)} facts hold"
     if comparison:
         yield from (escape(str(difference)) for difference in comparison.differences)
+        yield from (escape(f"leakage: {leak}") for leak in comparison.leaks)
+        if comparison.leaks:
+            yield f"{len(comparison.leaks)} stimuli are in both subsets"
         yield (
             f"{comparison.passes} passes over archives; {comparison.rows} rows in "
             f"{len(comparison.shards)} shards, {comparison.compared} of them compared value by "

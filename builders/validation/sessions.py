@@ -154,7 +154,8 @@ class Session:
         for signal in signals:
             for stim in self._of_subset(signal.stimuli, subsets, "est", "val"):
                 with suppress(Exception):  # the comparison of its row reports the same error
-                    yield Sound(signal.archive.name, stim, _spectrogram(signal, stim))
+                    values = _spectrogram(signal, stim)
+                    yield Sound(signal.archive.name, stim, subsets[stim], values)
 
     def _find(self, look: slow.Look, name: str) -> list[SlowSignal]:
         if self._name in self._excluded:

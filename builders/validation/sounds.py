@@ -1,4 +1,4 @@
-"""Check that copies of a sound are equal, and that no sound is in both subsets."""
+"""Check that copies of a sound are equal, and find sounds that are in both subsets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from builders.conventions import subset_of
 from builders.validation.differences import Difference
 from builders.validation.reference import Sound
 
@@ -17,12 +16,14 @@ class SoundCopies:
 
     Many sessions play the same validation sounds, and each has its own copy: copies with the same
     name and shape must be equal. A fair test must not use sounds of the fit: no estimation sound
-    may equal a validation sound, whatever their names.
+    may equal a validation sound of another name. Where the numbers of presentations tell the
+    subsets, a sound may be in both, at different sites: `leaks` names these.
     """
 
     def __init__(self) -> None:
         self._copies: dict[tuple[str, tuple[int, ...]], dict[str, tuple[str, str]]] = {}
         self._where: dict[str, dict[str, tuple[str, str]]] = {"est": {}, "val": {}}
+        self._named: dict[str, dict[str, str]] = {"est": {}, "val": {}}
 
     def add(self, sound: Sound) -> None:
         """Remember a sound by the hash of its float32 values; the values are not kept."""
@@ -30,8 +31,9 @@ class SoundCopies:
         content = np.ascontiguousarray(sound.spectrogram)
         key = hashlib.sha256(repr(shape).encode() + content.tobytes()).hexdigest()
         place = sound.archive, sound.stim
-        self._where[subset_of(sound.stim)].setdefault(key, place)
-        if subset_of(sound.stim) == "val":
+        self._where[sound.subset].setdefault(key, place)
+        self._named[sound.subset].setdefault(sound.stim, sound.archive)
+        if sound.subset == "val":
             self._copies.setdefault((sound.stim, shape), {}).setdefault(key, place)
 
     def differences(self) -> Iterator[Difference]:
@@ -42,7 +44,13 @@ class SoundCopies:
                 why = f"{stim}: not the {shape[0]} x {shape[1]} spectrogram that it is in {first}"
                 yield Difference("stimuli", archive, why)
         for key, (archive, stim) in self._where["est"].items():
-            if key in self._where["val"]:
-                first, other = self._where["val"][key]
+            first, other = self._where["val"].get(key, ("", stim))
+            if other != stim:
                 why = f"{stim}: an estimation sound, and the same as {other} in {first}"
                 yield Difference("stimuli", archive, why)
+
+    def leaks(self) -> Iterator[str]:
+        """One line for each stimulus that is in both subsets: an archive of each."""
+        for stim, archive in sorted(self._named["est"].items()):
+            if other := self._named["val"].get(stim):
+                yield f"{stim} is est in {archive} and val in {other}"

@@ -270,7 +270,7 @@ def _sounds(
             if stim not in excluded:
                 with suppress(Exception):  # shards use the first population's copy only
                     for window in _windows(signal, values, stim):
-                        yield Sound(signal.archive.name, stim, window.T)
+                        yield Sound(signal.archive.name, stim, slow.subset(stim), window.T)
 
 
 def _equal(one: Float32s, other: Float32s) -> bool:

@@ -17,6 +17,8 @@ import pytest
 from datasets import Features, Value
 from fsspec.tests.abstract import AbstractFixtures, AbstractGetTests
 
+from builders.corpus.builder import CorpusBuilder
+from builders.release.local import Release
 from builders.repository import filesystem
 from builders.repository.filesystem import CorpusFileSystem, Repository
 from builders.shards.arrow import table
@@ -40,7 +42,14 @@ def repository(corpus: str) -> Repository:
 
     paths = (*(f"source/{path}" for path in TREES[corpus]), "src/file")
     job = Job(corpus, paths, FEATURES, list, str, tables)
-    return Repository(corpus, dict.fromkeys(paths, job), ShardCache(corpus, "code"))
+
+    class Files(CorpusBuilder):
+        @classmethod
+        def jobs(cls, release: Release) -> list[Job]:
+            return [job]
+
+    release = Release(corpus, Path(), "")
+    return Repository(Files, release, corpus, ShardCache(corpus, "code"))
 
 
 class Written(CorpusFileSystem):

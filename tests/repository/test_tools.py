@@ -131,6 +131,6 @@ def test_a_corpus_has_a_path_that_loads_from_anywhere(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corpus: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert len(load_dataset(builders.path(corpus), "A1", split="val")) > 0
+    assert len(load_dataset(builders.path(corpus), split="val")) > 0
     with pytest.raises(CorpusError, match="did you mean nat4"):
         builders.path("nat")

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pytest
+from datasets import load_dataset
 
 from builders.corpus.registry import find_corpus
 from builders.errors import CorpusError
@@ -129,6 +130,15 @@ MINI: dict[str, dict[str, tuple[object, str]]] = {
         "PEG presentations of a validation sound": ("20", "holds"),
         "PEG site recordings": (3, "MISMATCH"),
     },
+    "espejo2019": {
+        "sites of NAT": (3, "MISMATCH"),
+        "cells of NAT": (46, "MISMATCH"),
+        "sites of VMN": (6, "MISMATCH"),
+        "sites of VMN with counts instead of spike times": (
+            "chn002h, eno023c, eno028f",
+            "holds",
+        ),
+    },
 }
 
 
@@ -169,7 +179,7 @@ def test_the_table_says_what_was_expected_and_what_was_found(home: Path) -> None
 # -- the shards as they are ------------------------------------------------------------------------
 
 # Responses and stimuli of nine sessions; two populations, their six sites, and the stimuli.
-PASSES = {"wingert2026": 18, "nat4": 9}
+PASSES = {"wingert2026": 18, "nat4": 9, "espejo2019": 18}
 
 
 def test_shards_of_a_release_say_what_its_archives_do(home: Path, corpus: str) -> None:
@@ -235,17 +245,19 @@ Change = Callable[[pa.Table], pa.Table]
 RECORDS = {
     "wingert2026": "data/A1/CLT027c/val.parquet",
     "nat4": "data/A1/TNC008a/val.parquet",
+    "espejo2019": "data/NAT/AMT003c/val.parquet",
 }
 STIMULI = {
     "wingert2026": "stimuli/CLT027c/val-00000-of-00001.parquet",
     "nat4": "stimuli/val.parquet",
+    "espejo2019": "stimuli/NAT/AMT003c/val-00000-of-00001.parquet",
 }
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, corpus: str, path: str, change: Change) -> None:
     """Spoil the first rows of one shard while it is being built."""
     builder = find_corpus(corpus)
-    original = builder.jobs
+    original = builder.group
 
     def spoilt(job: Job) -> Job:
         def tables(notes: Notes) -> Mapping[str, Iterable[pa.Table]]:
@@ -256,10 +268,10 @@ def plant(monkeypatch: pytest.MonkeyPatch, corpus: str, path: str, change: Chang
 
         return dataclasses.replace(job, tables=tables)
 
-    def jobs(release: Release) -> Sequence[Job]:
-        return [spoilt(job) if path in job.paths else job for job in original(release)]
+    def group(release: Release, name: str) -> Sequence[Job]:
+        return [spoilt(job) if path in job.paths else job for job in original(release, name)]
 
-    monkeypatch.setattr(builder, "jobs", staticmethod(jobs))
+    monkeypatch.setattr(builder, "group", staticmethod(group))
 
 
 def compare_with(corpus: str, path: str, records: int = 0) -> Comparison:
@@ -513,17 +525,43 @@ def test_an_estimation_sound_that_is_a_validation_sound_is_noticed(release: Path
 def test_validation_sounds_are_the_same_wherever_they_are_played_for_as_long() -> None:
     sounds = SoundCopies()
     one = np.arange(6, dtype=np.float32).reshape(2, 3)
-    sounds.add(Sound("a.tgz", "STIM_00seq1.wav", one))
-    sounds.add(Sound("b.tgz", "STIM_00seq1.wav", one.copy()))
-    sounds.add(Sound("c.tgz", "STIM_00seq1.wav", one[:, :2]))  # of the other cohort
-    sounds.add(Sound("d.tgz", "STIM_00seq2.wav", one + 1))
-    sounds.add(Sound("a.tgz", "STIM_seq0001.wav", one + 2))
-    sounds.add(Sound("b.tgz", "STIM_seq0001.wav", one + 3))  # of estimation, nothing is asked
+    sounds.add(Sound("a.tgz", "STIM_00seq1.wav", "val", one))
+    sounds.add(Sound("b.tgz", "STIM_00seq1.wav", "val", one.copy()))
+    sounds.add(Sound("c.tgz", "STIM_00seq1.wav", "val", one[:, :2]))  # of the other cohort
+    sounds.add(Sound("d.tgz", "STIM_00seq2.wav", "val", one + 1))
+    sounds.add(Sound("a.tgz", "STIM_seq0001.wav", "est", one + 2))
+    sounds.add(
+        Sound("b.tgz", "STIM_seq0001.wav", "est", one + 3)
+    )  # of estimation, nothing is asked
     assert list(sounds.differences()) == []
-    sounds.add(Sound("e.tgz", "STIM_00seq1.wav", one.T.reshape(2, 3)))
+    sounds.add(Sound("e.tgz", "STIM_00seq1.wav", "val", one.T.reshape(2, 3)))
     (difference,) = sounds.differences()
     assert difference.archive == "e.tgz"
     assert difference.what == "STIM_00seq1.wav: not the 2 x 3 spectrogram that it is in a.tgz"
+
+
+def test_a_stimulus_of_both_subsets_is_a_leak(home: Path) -> None:
+    sounds = SoundCopies()
+    one = np.zeros((2, 3), np.float32)
+    sounds.add(Sound("a.tgz", "STIM_x", "est", one))
+    sounds.add(Sound("b.tgz", "STIM_x", "val", one))
+    sounds.add(Sound("b.tgz", "STIM_y", "est", one + 1))
+    assert list(sounds.differences()) == []
+    assert list(sounds.leaks()) == ["STIM_x is est in a.tgz and val in b.tgz"]
+    sounds.add(Sound("c.tgz", "STIM_z", "val", one + 1))
+    (difference,) = sounds.differences()
+    assert "STIM_y: an estimation sound, and the same as STIM_z in c.tgz" in difference.what
+
+    done = builders("validate", "espejo2019", "--deep")
+    subsets: dict[str, set[str]] = {}
+    for subset, rows in load_dataset("./espejo2019", "stimuli").items():
+        for stim in rows["stim"]:
+            subsets.setdefault(stim, set()).add(subset)
+    leaks = [stim for stim, found in subsets.items() if len(found) > 1]
+    assert leaks
+    assert f"\n{len(leaks)} stimuli are in both subsets\n" in done.stdout
+    assert "0 differences" in done.stdout
+    assert all(f"leakage: {stim} is est in" in done.stdout for stim in leaks)
 
 
 def test_shards_that_no_archive_gives_rise_to_are_noticed(
