@@ -12,7 +12,7 @@ from rich.console import Console
 
 from builders.corpus import storage
 from builders.corpus.builder import FigureName, Scale
-from builders.corpus.registry import card_path, corpora, find_corpus
+from builders.corpus.registry import card_path, find_corpus, sound_corpora
 from builders.errors import CorpusError, unknown
 from builders.files import megabytes, total_size
 from builders.repository.card import local_card
@@ -199,10 +199,16 @@ def fetch(
 @app.command()
 def status() -> None:
     """Say what is on disk of each corpus, what is missing, and how much the caches hold."""
-    for name in sorted(corpora()):
+    sound, broken = sound_corpora()
+    for name in sound:
         _say(name)
-        for line in storage.status(find_corpus(name)):
-            _say(f"  {line}")
+        try:
+            for line in storage.status(find_corpus(name)):
+                _say(f"  {line}")
+        except CorpusError as error:  # e.g. a variable that names no folder
+            _say(f"  {error}")
+    for each in broken:
+        _say(f"skipped: {each}")
 
 
 @app.command()

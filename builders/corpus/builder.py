@@ -56,8 +56,8 @@ class CorpusBuilder(Parquet):
     corpus: ClassVar[str]
     #: Where the release is published.
     source: ClassVar[str]
-    #: Number of its record on Zenodo.
-    record: ClassVar[int]
+    #: Number of its record on Zenodo; None if it is not there, so that users need the files.
+    record: ClassVar[int | None] = None
     #: The record's files that are read -> their md5; empty if not known in advance.
     published: ClassVar[dict[str, str]]
     #: Centres of the lowest and the highest frequency band in Hz, if known.
@@ -142,19 +142,27 @@ class CorpusBuilder(Parquet):
         Raises
         ------
         CorpusError
-            If the environment variable ``<CORPUS>_DATA`` does not name a folder.
+            If the environment variable ``<CORPUS>_DATA`` does not name a folder, or is needed and
+            not set.
         """
         variable = f"{cls.corpus.upper()}_DATA"
         named = os.environ.get(variable)
-        if not named:
+        if not named and cls.record:
             return ZenodoRelease(cls.corpus, cls.source, cls.record, cls.published)
+        if not named:
+            raise CorpusError(
+                f"no release of {cls.corpus}",
+                why=f"it is not fetched, and {variable} is not set",
+                fix=f"get the files from {cls.source}, and set {variable} to their folder",
+            )
         folder = user_path(variable, named)
         if why := _no_folder(folder):
             raise CorpusError(
                 f"no release of {cls.corpus}",
                 where=folder,
                 why=why,
-                fix=f"correct {variable}; without it, the release is fetched from {cls.source}",
+                fix=f"correct {variable}"
+                + (f"; without it, the release is fetched from {cls.source}" if cls.record else ""),
             )
         return Release(cls.corpus, folder, cls.source)
 

@@ -19,7 +19,7 @@ from datasets.utils import tqdm
 import builders
 from builders.corpus.builder import CorpusBuilder
 from builders.corpus.configs import matches
-from builders.corpus.registry import code_key, corpora, find_corpus
+from builders.corpus.registry import code_key, find_corpus, sound_corpora
 from builders.errors import CorpusError
 from builders.export.card import exported_card
 from builders.export.folder import Folder
@@ -209,7 +209,7 @@ def _check_outside(folder: Folder) -> None:
     place = folder.path.resolve()
     packages = [
         Path(builders.__file__),
-        *(Path(inspect.getfile(find_corpus(name))) for name in corpora()),
+        *(Path(inspect.getfile(find_corpus(name))) for name in sound_corpora()[0]),
     ]
     for package in packages:
         if package.resolve().parent in (place, *place.parents):

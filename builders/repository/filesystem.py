@@ -10,6 +10,7 @@ import atexit
 import hashlib
 import re
 import time
+import warnings
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,8 +24,8 @@ from datasets import Features
 from fsspec.spec import AbstractFileSystem
 
 from builders.corpus.builder import CorpusBuilder
-from builders.corpus.registry import code_key, corpora, find_corpus
-from builders.errors import CorpusError, MissingError, unknown
+from builders.corpus.registry import code_key, find_corpus, sound_corpora
+from builders.errors import CorpusError, CorpusWarning, MissingError, unknown
 from builders.files import home
 from builders.release.local import Release
 from builders.repository import findings, pinning
@@ -83,7 +84,7 @@ class CorpusFileSystem(AbstractFileSystem):
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
         """List the files and folders in a folder, or the file itself; without ETags."""
         path = self._strip_protocol(path)
-        found = self._below(path, 1) if path else {name: _entry(name) for name in corpora()}
+        found = self._below(path, 1) if path else _sound()
         entries = [found[name] for name in sorted(found)]
         return entries if detail else [entry["name"] for entry in entries]
 
@@ -266,6 +267,14 @@ def _let_last_reads_finish() -> None:
     end = time.monotonic() + LAST_READS
     while _OPEN and time.monotonic() < end:
         time.sleep(0.005)
+
+
+def _sound() -> dict[str, dict[str, Any]]:
+    """The folder of each corpus that can be used; a warning names the others."""
+    sound, errors = sound_corpora()
+    for error in errors:
+        warnings.warn(f"skipped: {error}", CorpusWarning, stacklevel=2)
+    return {name: _entry(name) for name in sound}
 
 
 def _entry(name: str, kind: str = "directory") -> dict[str, Any]:
