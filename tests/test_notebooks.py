@@ -17,6 +17,7 @@ EXPECTED = {
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("corpus", list(EXPECTED))
 def test_a_newcomers_walk(corpus: str, home: Path) -> None:
     notebook = nbformat.read(REPOSITORY / "scripts" / f"explore_{corpus}.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)  # they are not committed

@@ -22,7 +22,8 @@ from builders.population import Population
 from builders.stimuli import with_stimuli
 from builders.training import collate
 
-SITES = {"wingert2026": "CLT027c", "nat4": "TNC008a"}
+SITES = {"wingert2026": "CLT027c", "nat4": "TNC008a", "espejo2019": "AMT003c"}
+BANDS = {"wingert2026": 32, "nat4": 18, "espejo2019": 18}
 KINDS = ["mapped", "streamed", "population"]
 FORMATS = [None, "numpy", "torch", "arrow"]
 
@@ -48,7 +49,7 @@ class Model(nn.Module):
 
     def __init__(self, corpus: str) -> None:
         super().__init__()
-        self.filters = nn.Conv1d({"wingert2026": 32, "nat4": 18}[corpus], 1, 3, padding=1)
+        self.filters = nn.Conv1d(BANDS[corpus], 1, 3, padding=1)
         self.seen = 0
 
     def forward(

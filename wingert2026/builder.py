@@ -77,7 +77,6 @@ class Wingert2026(NemsCorpus):
     def write_others(
         cls, folder: Path, planned: Sequence[PlannedArchive], seed: int
     ) -> list[Callable[[], object]]:
-        from wingert2026.synthetic.cells import write_cell_list
+        from wingert2026.synthetic.cells import write_cell_list as write
 
-        sessions = {archive.session for archive in planned}
-        return [partial(write_cell_list, folder / LIST.file, sessions, seed)]
+        return [partial(write, folder / LIST.file, {each.session for each in planned}, seed)]

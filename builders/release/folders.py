@@ -181,7 +181,7 @@ def _find_archives(listed: tuple[Listing, ...], directory: str, suffix: str) -> 
     places = {place.path for place in listed}
     area = directory[: directory.find("_") + 1]
     for place in listed:
-        every = place is not listed[0] or suffix != ARCHIVE
+        every = place is not listed[0] or suffix == SOUND
         for file in place.files:
             if name := archive_name(file, suffix):
                 if every or (name.startswith(area) and HASHED.fullmatch(name)):

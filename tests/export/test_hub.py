@@ -27,7 +27,6 @@ import yaml
 from datasets import Features, load_dataset
 from pyarrow.feather import read_table
 
-from builders.corpus.registry import corpora
 from builders.errors import CorpusError
 from builders.export import remote
 from builders.schema import STIMULI
@@ -35,7 +34,7 @@ from builders.shards.arrow import matrix_lists, table
 from builders.shards.cache import ShardCache
 from builders.shards.job import Job
 from builders.shards.notes import Notes
-from tests.conftest import REPOSITORY, run_python
+from tests.conftest import OURS, REPOSITORY, run_python
 from tests.releases import change_member, copy_release
 from tests.servers.hub import File, HubServer
 
@@ -113,7 +112,7 @@ def hub(running: HubServer) -> HubServer:
 
 @pytest.fixture(scope="module")
 def user(running: HubServer, releases: Callable[[str], Path], shared_home: Path) -> User:
-    return User(running, shared_home, **{name: releases(name) for name in corpora()})
+    return User(running, shared_home, **{name: releases(name) for name in OURS})
 
 
 @pytest.fixture(scope="module")

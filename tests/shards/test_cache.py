@@ -713,7 +713,7 @@ def test_a_shard_without_rows_has_no_row_group(
 
 #: Which files decide on the shards of wingert2026.
 DECIDE = re.compile(
-    r"builders/(nems|shards)/\w+\.py|builders/(conventions|schema|texts|threads)\.py|wingert2026/\w+\.py"
+    r"builders/(families|nems|shards)/\w+\.py|builders/(conventions|schema|texts|threads)\.py|wingert2026/\w+\.py"
 )
 CODE_KEYS = """
 from pathlib import Path
@@ -721,7 +721,7 @@ from builders.corpus.registry import code_key
 from wingert2026 import Wingert2026
 
 before = code_key(Wingert2026)
-for name in ("builders", "nat4", "wingert2026"):
+for name in ("builders", "espejo2019", "nat4", "wingert2026"):
     for path in Path(name).rglob("*.py"):
         content = path.read_bytes()
         path.write_bytes(content + b"# changed")
@@ -732,7 +732,7 @@ for name in ("builders", "nat4", "wingert2026"):
 
 def test_the_key_of_the_code_follows_what_decides_on_shards(tmp_path: Path) -> None:
     """Each file in turn is changed, in a copy."""
-    for name in ("builders", "nat4", "wingert2026"):
+    for name in ("builders", "espejo2019", "nat4", "wingert2026"):
         shutil.copytree(REPOSITORY / name, tmp_path / name)
     done = subprocess.run(
         [sys.executable, "-c", CODE_KEYS], cwd=tmp_path, capture_output=True, text=True, check=True

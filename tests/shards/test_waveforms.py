@@ -29,6 +29,12 @@ def noise(seed: int, n: int = SAMPLING_RATE // 10) -> NDArray[np.int16]:
     return np.random.default_rng(seed).integers(-(2**15), 2**15, n).astype(np.int16)
 
 
+@pytest.fixture(params=["nat4", "wingert2026"])
+def corpus(request: pytest.FixtureRequest) -> str:
+    """The corpora whose releases have sounds."""
+    return str(request.param)
+
+
 def stimuli_of(corpus: str) -> list[str]:
     """Two of the corpus' stimuli, of both subsets."""
     if corpus == "wingert2026":

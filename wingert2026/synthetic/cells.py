@@ -7,16 +7,16 @@ Nat Neurosci 2026, and its ``cell_list.csv``.
 from __future__ import annotations
 
 import csv
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from importlib.abc import Traversable
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
+from builders.conventions import session_of
 from builders.synthetic.files import generator
+from builders.synthetic.lists import deal, printed_waveform, write_rows
 
 # Numbers of cells by area, for sites with cells outside the area stated in `sites.csv`.
 MIXED_SITES: list[tuple[tuple[str, ...], dict[str, int]]] = [
@@ -40,18 +40,11 @@ KNOWN_LAYERS = {
     "PRN065a-342-1": "13", "SLJ032a-B-282-1": "13",
     "PRN045b-130-1": "6d", "PRN008a-158-1": "6d5d",
 }  # fmt: skip
-T = TypeVar("T")
 
 
 def write_cell_list(path: Path, sessions: Collection[str], seed: int) -> None:
     """Write the rows of `cell_list` that belong to `sessions`, in the published format."""
-    part = path.with_name(path.name + ".part")
-    rows = list(cell_list(seed, sessions))
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    part.replace(path)
+    write_rows(path, list(cell_list(seed, sessions)))
 
 
 def cell_list(seed: int, sessions: Collection[str] | None = None) -> Iterator[dict[str, object]]:
@@ -73,8 +66,8 @@ def cell_list(seed: int, sessions: Collection[str] | None = None) -> Iterator[di
     areas = _areas(rng, sites)
     cortex = [cell for cell, area in areas.items() if area in ("A1", "PEG")]
     other = [cell for cell, area in areas.items() if area not in ("A1", "PEG")]
-    layers = KNOWN_LAYERS | _deal(rng, cortex, CORTEX_LAYERS, KNOWN_LAYERS)
-    narrow, good = _deal(rng, cortex, NARROW), _deal(rng, cortex, GOOD)
+    layers = KNOWN_LAYERS | deal(rng, cortex, CORTEX_LAYERS, KNOWN_LAYERS)
+    narrow, good = deal(rng, cortex, NARROW), deal(rng, cortex, GOOD)
     narrow |= dict(zip(other, (rng.random(len(other)) < 0.17).tolist(), strict=True))
     good |= dict(zip(other, (rng.random(len(other)) < 0.8).tolist(), strict=True))
     for cell, site in sites.items():
@@ -102,8 +95,7 @@ def cell_list(seed: int, sessions: Collection[str] | None = None) -> Iterator[di
             "spont_mean": float(rng.lognormal(-5, 1)),
             "evoked_mean": float(rng.lognormal(-5, 1) - 0.002),
         }
-        row |= _anatomy(rng, cell, areas[cell], layers.get(cell, ""), narrow[cell])
-        yield row
+        yield row | _anatomy(rng, cell, areas[cell], layers.get(cell, ""), narrow[cell])
 
 
 def _anatomy(
@@ -122,30 +114,13 @@ def _anatomy(
         "area": area,
         "iso": str(rng.choice(["0", "95.0", "100.0", str(round(rng.uniform(0, 95), 4))])),
         "sw": width * 0.027,
-        "mwf": _waveform(rng, width) if area else "",
+        "mwf": printed_waveform(rng, width) if area else "",
         "narrow": narrow,
         "superficial": superficial,
         "sorted_class": CELL_TYPES[cell_type],
         "celltype": cell_type,
     }
     return row if area else dict.fromkeys(row, "")
-
-
-def _waveform(rng: np.random.Generator, width: int) -> str:
-    """A spike waveform of 100 points, as numpy prints it; its peak is `width` after the trough.
-
-    numpy prints scientific notation if magnitudes differ by a factor of more than 1000. Half of the
-    waveforms get such a small point; in the others, small points are set to 0.
-    """
-    time = np.arange(100) - 49
-    trough = -np.exp(-0.5 * (time / (width / 5)) ** 2)
-    peak = rng.uniform(0.2, 0.5) * np.exp(-0.5 * ((time - width) / (width / 2.5)) ** 2)
-    points = trough + peak + np.convolve(rng.normal(0, 0.006, 104), np.full(5, 0.2), "valid")
-    if rng.random() < 0.5:
-        points[rng.integers(30)] = rng.uniform(1e-5, 1e-4)
-    else:
-        points[np.abs(points) < 0.0015] = 0
-    return str(points)
 
 
 def _areas(rng: np.random.Generator, sites: Mapping[str, str]) -> dict[str, str]:
@@ -155,25 +130,8 @@ def _areas(rng: np.random.Generator, sites: Mapping[str, str]) -> dict[str, str]
     areas = {cell: seen[site].replace("none", "") for cell, site in sites.items()}
     for mixed, counts in MIXED_SITES:
         members = [cell for cell, site in sites.items() if site in mixed]
-        areas |= _deal(rng, members, counts, KNOWN_AREAS)
+        areas |= deal(rng, members, counts, KNOWN_AREAS)
     return areas
-
-
-def _deal(
-    rng: np.random.Generator,
-    cells: Sequence[str],
-    counts: Mapping[T, int],
-    known: Mapping[str, T] | None = None,
-) -> dict[str, T]:
-    """Give each cell a random label, each exactly `counts` times; cells in `known` keep theirs."""
-    dealt = {cell: label for cell, label in (known or {}).items() if cell in set(cells)}
-    rest = [cell for cell in cells if cell not in dealt]
-    left = Counter(counts)
-    left.subtract(dealt.values())
-    labels = list(left.elements())
-    return dealt | {
-        cell: labels[i] for cell, i in zip(rest, rng.permutation(len(labels)), strict=True)
-    }
 
 
 def published_cells() -> list[tuple[str, str]]:
@@ -184,8 +142,3 @@ def published_cells() -> list[tuple[str, str]]:
 
 def _table(name: str) -> Traversable:
     return files("wingert2026") / name
-
-
-def session_of(cell: str) -> str:
-    """The session that a cell id names."""
-    return cell.partition("-")[0]

@@ -12,26 +12,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from builders.conventions import session_of
 from builders.corpus.builder import Scale
 from builders.synthetic.files import generator
 from builders.synthetic.recordings import PlannedArchive
-from wingert2026.synthetic.cells import published_cells, session_of
+from wingert2026.synthetic.cells import published_cells
 
 VALIDATION = [f"STIM_00seq{n}.wav" for n in "1234"] + [f"STIM_00seq{n}_hand.wav" for n in "56"]
 
 # Numbers of estimation and validation stimuli: first of the sessions of `mini` (their order decides
 # on their quirks); then of other sessions whose numbers are not random in `full`.
 MINI = {
-    "CLT027c": (9, 2),
-    "CLT028c": (100, 6),
-    "SLJ032a": (50, 6),
-    "PRN015a": (4, 1),
-    "PRN018a": (5, 2),
-    "PRN010b": (5, 2),
-    "CLT050c": (6, 2),
-    "PRN045b": (5, 3),
-    "LMD037a": (4, 2),
-}
+    "CLT027c": (9, 2), "CLT028c": (100, 6), "SLJ032a": (50, 6), "PRN015a": (4, 1),
+    "PRN018a": (5, 2), "PRN010b": (5, 2), "CLT050c": (6, 2), "PRN045b": (5, 3), "LMD037a": (4, 2),
+}  # fmt: skip
 AS_PUBLISHED = {session: MINI[session] for session in ("CLT027c", "CLT028c", "SLJ032a", "PRN015a")}
 LARGEST = {"CLT033c": (250, 6)}
 # Names of the archives of a session, if they differ from its name.
@@ -67,11 +61,10 @@ def archives(scale: Scale, seed: int) -> list[PlannedArchive]:
 def _repetitions(session: str, scale: str, seed: int) -> dict[str, int]:
     rng = generator(seed, "stimuli", session)
     n_est, n_val = int(rng.integers(100, 136)), int(rng.choice([3, 5, 6, 6, 6]))
-    n_est, n_val = (MINI if scale == "mini" else AS_PUBLISHED | LARGEST).get(
-        session, (n_est, n_val)
-    )
-    n_sounds = 1000 if scale == "mini" else 2000
-    numbers = np.sort(rng.choice(np.arange(1, n_sounds), n_est, replace=False))
+    fixed = MINI if scale == "mini" else AS_PUBLISHED | LARGEST
+    n_est, n_val = fixed.get(session, (n_est, n_val))
+    names = np.arange(1, 1000 if scale == "mini" else 2000)
+    numbers = np.sort(rng.choice(names, n_est, replace=False))
     repetitions = {f"STIM_seq{number:04d}.wav": 1 for number in numbers}
     if session == "LMD011a":
         repetitions[f"STIM_seq{numbers[0]:04d}.wav"] = 2

@@ -1,0 +1,143 @@
+"""The tutorial builds a corpus from nothing; and how many lines a corpus takes."""
+
+from __future__ import annotations
+
+import ast
+import io
+import os
+import re
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.test_snippets import blocks
+
+TUTORIAL = REPOSITORY / "docs" / "new_corpus.md"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package of the tutorial, installed as an editable package is."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    package = folder / "lab2020"
+    package.mkdir()
+    (package / "__init__.py").write_text(blocks(TUTORIAL, "py")[0])
+    (package / "README.md").write_text(blocks(TUTORIAL, "md")[0])
+    (project,) = blocks(TUTORIAL, "toml")
+    entry = re.search(r"^lab2020 = \"(.*)\"$", project, re.M)
+    assert entry
+    installed = folder / "lab2020-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: lab2020\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(f"[builders.corpora]\nlab2020 = {entry[1]}\n")
+    assert run(folder, "builders", "card", "lab2020", "--write").returncode == 0
+    return folder
+
+
+def run(place: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    paths = [str(place), str(REPOSITORY), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=place,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "BUILDERS_HOME": str(place / "builders"),
+            "HF_HOME": str(place / "hf"),
+            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_commands_of_the_tutorial(place: Path) -> None:
+    commands = [line.split()[1:] for line in blocks(TUTORIAL, "")[0].splitlines()]
+    assert [each[0] for each in commands] == ["synthesize", "card", "status", "info", "validate"]
+    said = {}
+    for arguments in commands:
+        data = {"LAB2020_DATA": str(place / "lab2020-release")}
+        done = run(place, "builders", *arguments, **(data if arguments[0] != "synthesize" else {}))
+        said[arguments[0]] = done.stdout
+        # The release is a small one, and so has fewer sessions than the facts say.
+        assert done.returncode == (arguments[0] == "validate"), done.stderr
+    assert "lab2020" in said["status"]
+    assert "sessions: 3" in said["info"]
+    assert "; 0 differences" in said["validate"]
+    assert "config_name: ABC001a" in (place / "lab2020" / "README.md").read_text()
+
+
+LESS = """
+    @classmethod
+    def jobs(cls, release):
+        return super().jobs(release)[:-2]
+
+    @classmethod
+    def facts"""
+CONTRACT = ("pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "builders.testing", "--corpus")
+
+
+def test_the_contract_holds_for_the_tutorial(place: Path) -> None:
+    done = run(place, *CONTRACT, "lab2020")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert re.search(r"\d\d passed", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "broken"),
+    [
+        ("    @classmethod\n    def facts", LESS, "one_record_for_each_pair"),
+        ("bands.abs()[1:81, :-1]", "torch.rand(80, 150)", "as_released"),
+    ],
+    ids=["a session less", "another spectrogram each time"],
+)
+def test_the_contract_finds_a_corpus_that_does_not_keep_it(
+    place: Path, tmp_path: Path, old: str, new: str, broken: str
+) -> None:
+    other = tmp_path / "place"
+    other.mkdir()
+    for path in (*place.glob("lab2020/*.*"), *place.glob("lab2020-1.dist-info/*")):
+        target = other / path.relative_to(place)
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    code = other / "lab2020" / "__init__.py"
+    assert old in code.read_text()
+    code.write_text(code.read_text().replace(old, new))
+    done = run(other, *CONTRACT, "lab2020", "-k", broken)
+    assert done.returncode == 1, done.stdout[-3000:]
+    assert " failed" in done.stdout, done.stdout[-6000:]
+
+
+def lines(text: str) -> int:
+    """The lines of code in a module: not blank, no comment, no docstring."""
+    code: set[int] = set()
+    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in (*skipped, tokenize.ENDMARKER):
+            code.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            of = node.body[0]
+            code.difference_update(range(of.lineno, (of.end_lineno or of.lineno) + 1))
+    return len(code)
+
+
+def lines_of(*paths: str) -> int:
+    files = [file for path in paths for file in REPOSITORY.glob(path)]
+    assert files
+    return sum(lines(file.read_text()) for file in files)
+
+
+def test_a_corpus_is_short() -> None:
+    assert lines(blocks(TUTORIAL, "py")[0]) <= 60
+    assert lines_of("espejo2019/**/*.py") <= 200
+    # Builder, reference (which is inherited) and synthesis; its facts are many.
+    assert lines_of("wingert2026/*.py", "wingert2026/synthetic/*.py") < 250
