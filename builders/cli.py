@@ -129,6 +129,19 @@ def validate(
 
 
 @app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The name of the corpus.")],
+    folder: Annotated[Path | None, typer.Option(help="An empty folder; ./NAME by default.")] = None,
+) -> None:
+    """Write a package with a corpus of NEMS archives, to be filled in."""
+    from builders.template import write_package
+
+    for path in write_package(name, folder or Path(name)):
+        _say(str(path))
+    _say("next: pip install -e it, run pytest in it, and look for FILL IN")
+
+
+@app.command()
 def card(
     corpus: Corpus,
     write: Annotated[bool, typer.Option("--write", help="Replace the card in its folder.")] = False,

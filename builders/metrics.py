@@ -170,7 +170,7 @@ def normalized_correlation(prediction: Any, response: Any) -> Floats:
     return _ratio(_correlation(predictions, stimuli, trials=2), np.where(best > 0, best, np.nan))
 
 
-def cell_quality(records: Any) -> pa.Table:
+def cell_quality(records: Any, bin_ms: float = 1000 * BIN_SECONDS) -> pa.Table:
     """Measure how reliably each cell responds: one row per cell, in order of appearance.
 
     Records are read once, in batches; only a few sums are kept per cell.
@@ -180,6 +180,8 @@ def cell_quality(records: Any) -> pa.Table:
     records : Dataset or IterableDataset
         Records of any corpus, typically the split ``val``: if every stimulus was presented only
         once, signal and noise cannot be separated. Columns used: ``cell_id``, ``response``.
+    bin_ms : float
+        The bin width of the corpus, in milliseconds: ``dt_ms`` of its stimuli.
 
     Returns
     -------
@@ -220,7 +222,7 @@ def cell_quality(records: Any) -> pa.Table:
             "cell_id": pa.array(tallies, pa.string()),
             "n_stimuli": pa.array(stimuli.astype(np.int32)),
             "n_trials": pa.array(trials.astype(np.int32)),
-            "mean_rate": _ratio(spikes, bins * BIN_SECONDS),
+            "mean_rate": _ratio(spikes, bins * (bin_ms / 1000)),
             "signal_power": powers.signal,
             "noise_power": powers.noise,
             "snr": _ratio(powers.signal, powers.noise),

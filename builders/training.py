@@ -69,7 +69,7 @@ def collate(batch: Any) -> dict[str, Any]:
         raise CorpusError(
             "cannot make a batch of these records",
             why=f"their spectrograms have {' and '.join(map(str, bands))} bands",
-            fix="make batches of one corpus only",
+            fix="make batches of one corpus, or of one set of its recordings",
         )
     found = [name for name in TENSORS if name in columns]
     n_bins = max(n_columns(matrix) for name in found for matrix in columns[name])

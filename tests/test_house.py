@@ -15,7 +15,7 @@ from tests.conftest import REPOSITORY, run_python
 
 STAGES = (
     *("release", "nems", "shards", "corpus", "repository"),
-    *("export", "families", "validation", "plots", "synthetic", "testing"),
+    *("export", "families", "validation", "plots", "synthetic", "template", "testing"),
 )
 SHARED = (
     *("conventions", "errors", "files", "internals", "ragged"),

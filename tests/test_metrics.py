@@ -378,3 +378,9 @@ def test_rows_may_be_anything_that_has_a_cell_and_a_response() -> None:
 def test_splits_are_not_mixed(home: Any) -> None:
     with pytest.raises(CorpusError, match=r"there are 'est', 'val'\n.*records\['val'\]"):
         cell_quality(load_dataset("./nat4", "A1"))
+
+
+def test_rates_follow_from_the_width_of_the_bins() -> None:
+    records = Dataset.from_dict({"cell_id": ["a"], "response": [[[1.0, 0.0, 2.0, 1.0]]]})
+    assert cell_quality(records)["mean_rate"].to_pylist() == [100.0]
+    assert cell_quality(records, bin_ms=20.0)["mean_rate"].to_pylist() == [50.0]

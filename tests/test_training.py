@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from datasets import Dataset, load_dataset
+from datasets import Dataset, Features, concatenate_datasets, load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from builders.errors import CorpusError
+from builders.preprocess import BandScaler
+from builders.schema import RECORDS as RECORD_COLUMNS
 from builders.stimuli import with_stimuli
 from builders.training import collate
 from tests import unequal
@@ -351,3 +353,22 @@ def test_plain_records_in_batches_of_arrow_tables(home: Path) -> None:
         assert torch.equal(batch["mask"], by_row["mask"])
         assert batch["cell_id"] == by_row["cell_id"]
         assert "spectrogram" not in batch
+
+
+def test_records_of_all_corpora_are_of_one_type(home: Path) -> None:
+    some = {
+        corpus: load_dataset(f"./{corpus}", config, split="est")
+        .select_columns(list(RECORD_COLUMNS))
+        .select(range(20))
+        for corpus, config in CONFIGS.items()
+    }
+    every = concatenate_datasets([*some.values()])
+    assert every.features == Features(RECORD_COLUMNS)
+    stimuli = [load_dataset(f"./{corpus}", "stimuli", split="est") for corpus in CONFIGS]
+    both = concatenate_datasets([some["nat4"], some["espejo2019"]])  # 18 bands each
+    (batch,) = batches(with_stimuli(both, concatenate_datasets(stimuli)), batch_size=40)
+    assert batch["spectrogram"].shape == (40, 18, 550)
+    with pytest.raises(CorpusError, match="their spectrograms have 18 and 32 bands"):
+        batches(with_stimuli(every, concatenate_datasets(stimuli)), batch_size=60)
+    with pytest.raises(CorpusError, match="bands"):
+        BandScaler.fit(concatenate_datasets(stimuli))

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from builders.conventions import BIN_SECONDS
 from builders.errors import CorpusError
 from builders.ragged import pad_trials, shapes
 from builders.rows import Data, column_names, read_table
@@ -39,7 +38,7 @@ def find_coverage(records: Data) -> PairTable:
     return PairTable(present, table.take(first_of_stimulus), table.take(first_of_cell))
 
 
-def find_presented(data: Data) -> pa.Table:
+def find_presented(data: Data, bin_ms: float) -> pa.Table:
     """One row per session and stimulus: session, subset, number of trials, longest length (s)."""
     if "spectrogram" in column_names(data):
         table = read_table(data, ("session", "subset", "n_trials", "dt_ms", "spectrogram"))
@@ -54,7 +53,7 @@ def find_presented(data: Data) -> pa.Table:
     else:
         table = read_table(data, ("session", "subset", "stim_id", "response"))
         trials, bins = shapes(table["response"])
-        seconds = bins * BIN_SECONDS
+        seconds = bins * (bin_ms / 1000)
     columns = {"session": table["session"], "subset": table["subset"], "trials": trials}
     presented = pa.table({**columns, "seconds": seconds})
     if "stim_id" in table.column_names:  # all cells of a session heard the same
@@ -98,15 +97,15 @@ def read_response(trials: list[list[float]]) -> NDArray[np.float64]:
     return response
 
 
-def mean_rate(response: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_rate(response: NDArray[np.float64], bin_seconds: float) -> NDArray[np.float64]:
     """Spikes/s in each bin, (T,), over the trials that have the bin; NaN where none has it."""
     known = ~np.isnan(response)
     rate = np.full(response.shape[1], np.nan)
     np.divide(np.nansum(response, axis=0), known.sum(axis=0), out=rate, where=known.any(axis=0))
-    return rate / BIN_SECONDS
+    return rate / bin_seconds
 
 
-def spike_times(response: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+def spike_times(response: NDArray[np.float64], bin_seconds: float) -> list[NDArray[np.float64]]:
     """Spike times of each trial in seconds; spikes of one bin are spread evenly over the bin."""
     response = np.nan_to_num(response)
     if (response < 0).any() or (response % 1).any():
@@ -119,7 +118,7 @@ def spike_times(response: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     for trial in response.astype(np.int64):
         bins = np.repeat(np.arange(len(trial)), trial)
         nth = np.arange(len(bins)) - np.searchsorted(bins, bins)
-        times.append((bins + (nth + 0.5) / trial[bins]) * BIN_SECONDS)
+        times.append((bins + (nth + 0.5) / trial[bins]) * bin_seconds)
     return times
 
 

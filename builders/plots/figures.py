@@ -121,7 +121,7 @@ def record(
         frequency_ticks(sound, bands, *frequencies)
 
     raster.eventplot(
-        spike_times(response),
+        spike_times(response, bin_seconds),
         lineoffsets=range(1, len(response) + 1),
         linelengths=0.8,
         linewidths=0.7,
@@ -131,8 +131,8 @@ def record(
     raster.yaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=TICK_STEPS))
     label(raster, y="trial")
 
-    edges = np.arange(response.shape[1] + 1) * BIN_SECONDS
-    psth.stairs(mean_rate(response), edges, fill=True, color=BLUE)
+    edges = np.arange(response.shape[1] + 1) * bin_seconds
+    psth.stairs(mean_rate(response, bin_seconds), edges, fill=True, color=BLUE)
     psth.set_ylim(bottom=0)
     psth.set_xlim(0, max(bins * bin_seconds, edges[-1]))
     label(psth, x="time from the start of the stimulus window (s)", y="rate (spikes/s)")
@@ -304,7 +304,7 @@ def cells(data: Data, *, note: str = "") -> Figure:
     return figure
 
 
-def sessions(data: Data, *, note: str = "") -> Figure:
+def sessions(data: Data, *, note: str = "", bin_ms: float = 1000 * BIN_SECONDS) -> Figure:
     """Draw what was presented in each session: length, number, trials and total time of stimuli.
 
     Parameters
@@ -314,6 +314,8 @@ def sessions(data: Data, *, note: str = "") -> Figure:
         from the lists' offsets, never from their values.
     note : str, optional
         A small line below the figure.
+    bin_ms : float
+        The bin width of records, in milliseconds. Stimuli state theirs.
 
     Returns
     -------
@@ -326,7 +328,7 @@ def sessions(data: Data, *, note: str = "") -> Figure:
     CorpusError
         If `data` are stimuli that do not name their session.
     """
-    presented = find_presented(data)
+    presented = find_presented(data, bin_ms)
     names = sorted(set(presented["session"].to_pylist()))
     session = np.array([names.index(name) for name in presented["session"].to_pylist()])
     subset = np.array(presented["subset"].to_pylist())

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, load_dataset
 
-from builders.conventions import BIN_SECONDS
 from builders.corpus.builder import CorpusBuilder, FigureName
 from builders.corpus.configs import Globs
 from builders.corpus.registry import card_path
@@ -48,7 +47,8 @@ def draw(
         columns = ["stim_id", "subset", "cell_id", "site", "session"]
         return figures.coverage(_load_records(corpus, config, columns=columns), note=note)
     if figure == "sessions":
-        return figures.sessions(_load_presented(corpus, config), note=note)
+        presented = _load_presented(corpus, config)
+        return figures.sessions(presented, note=note, bin_ms=corpus.bin_ms)
     of_cells = figures.depth if figure == "depth" else figures.cells
     return of_cells(_load(corpus, config or "cells"), note=note)
 
@@ -109,5 +109,5 @@ def _load_stimulus(corpus: type[CorpusBuilder], record: dict[str, str]) -> Any:
     only = [("stim_id", "==", record["stim_id"])]
     # Streamed, because a table without rows cannot be loaded otherwise.
     found = load_dataset("parquet", data_files=files, split="train", streaming=True, filters=only)
-    absent = {"stim_id": record["stim_id"], "spectrogram": [[]], "dt_ms": 1000 * BIN_SECONDS}
+    absent = {"stim_id": record["stim_id"], "spectrogram": [[]], "dt_ms": corpus.bin_ms}
     return Dataset.from_list(list(found) or [absent])

@@ -114,6 +114,43 @@ def test_the_contract_finds_a_corpus_that_does_not_keep_it(
     assert " failed" in done.stdout, done.stdout[-6000:]
 
 
+def test_a_new_package_passes_its_tests_as_it_is_written(tmp_path: Path) -> None:
+    done = run(tmp_path, "builders", "new", "my_lab", "--folder", "package")
+    assert done.returncode == 0, done.stderr
+    package = tmp_path / "package"
+    written = [path for path in package.rglob("*") if path.is_file()]
+    assert len(written) == 9
+    assert all(str(path.relative_to(tmp_path)) in done.stdout for path in written)
+    texts = [path.read_text() for path in written]
+    assert sum("FILL IN" in text for text in texts) >= 5
+    assert not any("@" in text.replace("@classmethod", "").replace("@misc", "") for text in texts)
+    assert sum(lines(path.read_text()) for path in package.glob("my_lab/**/*.py")) <= 150
+
+    installed = package / "my_lab-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: my_lab\nVersion: 1\n")
+    entries = "[builders.corpora]\nmy_lab = my_lab.builder:MyLab\n"
+    assert '\nmy_lab = "my_lab.builder:MyLab"\n' in (package / "pyproject.toml").read_text()
+    (installed / "entry_points.txt").write_text(entries)
+    done = run(package, "pytest", "-q", "-p", "no:cacheprovider", "tests")
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("nat4", "there is a corpus"), ("My-Lab", "lower-case"), ("class", "letter")]
+)
+def test_a_name_that_no_corpus_can_have(tmp_path: Path, name: str, why: str) -> None:
+    done = run(tmp_path, "builders", "new", name)
+    assert done.returncode == 1
+    assert why in done.stderr
+    assert not (tmp_path / name).exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    done = run(tmp_path, "builders", "new", "mine")
+    assert "is not empty" in done.stderr
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
 def lines(text: str) -> int:
     """The lines of code in a module: not blank, no comment, no docstring."""
     code: set[int] = set()
