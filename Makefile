@@ -36,6 +36,7 @@ lint: .venv/installed-test
 cards: .venv/installed
 	.venv/bin/builders card wingert2026 | diff wingert2026/README.md -
 	.venv/bin/builders card nat4 | diff nat4/README.md -
+	.venv/bin/builders card espejo2019 | diff espejo2019/README.md -
 
 # A minute for each reader, guided by coverage; what is found lies in .fuzz and fails the target.
 fuzz: .venv/installed-fuzz
@@ -48,6 +49,7 @@ fuzz: .venv/installed-fuzz
 card: .venv/installed
 	.venv/bin/builders card wingert2026 --write
 	.venv/bin/builders card nat4 --write
+	.venv/bin/builders card espejo2019 --write
 
 clean:
 	rm -rf .venv .venv-oldest .demo .fuzz
