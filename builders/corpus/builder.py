@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -58,6 +58,9 @@ class CorpusBuilder(Parquet):
     source: ClassVar[str]
     #: Number of its record on Zenodo; None if it is not there, so that users need the files.
     record: ClassVar[int | None] = None
+    #: The addresses of the files, if they are not on Zenodo; `published` then needs a checksum of
+    #: each: the digits of an md5, or ``sha256:`` and digits.
+    urls: ClassVar[Mapping[str, str]] = {}
     #: The record's files that are read -> their md5; empty if not known in advance.
     published: ClassVar[dict[str, str]]
     #: Centres of the lowest and the highest frequency band in Hz, if known.
@@ -147,22 +150,23 @@ class CorpusBuilder(Parquet):
         """
         variable = f"{cls.corpus.upper()}_DATA"
         named = os.environ.get(variable)
-        if not named and cls.record:
-            return ZenodoRelease(cls.corpus, cls.source, cls.record, cls.published)
+        if not named and (cls.record or cls.urls):
+            return ZenodoRelease(cls.corpus, cls.source, cls.record, cls.published, cls.urls)
         if not named:
             raise CorpusError(
                 f"no release of {cls.corpus}",
                 why=f"it is not fetched, and {variable} is not set",
                 fix=f"get the files from {cls.source}, and set {variable} to their folder",
             )
+        is_fetched = cls.record or cls.urls
+        without = f"; without it, the release is fetched from {cls.source}" if is_fetched else ""
         folder = user_path(variable, named)
         if why := _no_folder(folder):
             raise CorpusError(
                 f"no release of {cls.corpus}",
                 where=folder,
                 why=why,
-                fix=f"correct {variable}"
-                + (f"; without it, the release is fetched from {cls.source}" if cls.record else ""),
+                fix=f"correct {variable}{without}",
             )
         return Release(cls.corpus, folder, cls.source)
 

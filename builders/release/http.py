@@ -104,11 +104,12 @@ def _token() -> str:
 
 
 class _Credentials(AuthBase):
-    """The token, or else the credentials in the address; never those of ``~/.netrc``."""
+    """The token for Zenodo, or else the credentials in the address; never those of ``~/.netrc``."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         user, password = get_auth_from_url(str(request.url))
-        if token := _token():
+        is_zenodo = urlsplit(str(request.url))[:2] == urlsplit(endpoint())[:2]
+        if is_zenodo and (token := _token()):
             request.headers["Authorization"] = f"Bearer {token}"
         elif user or password:
             HTTPBasicAuth(user, password)(request)

@@ -27,16 +27,19 @@ from builders.texts import redacted
 
 #: Limit for a file's size in bytes: a petabyte. A larger number is not a valid size.
 LARGEST_LISTING = 10**15
+#: How a checksum is written, with its kind.
+CHECKSUM = re.compile(r"(md5(?=:.{32}$)|sha256(?=:.{64}$)):([0-9a-f]+)")
 #: Errors that an invalid list of files can cause.
 BAD_LISTING = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Published:
-    """Size in bytes and md5 of a file of a record."""
+    """Size in bytes of a file, its checksum in hexadecimal digits, and the checksum's kind."""
 
     size: int
-    md5: str
+    checksum: str
+    algorithm: str = "md5"
 
 
 class ZenodoRecord:
@@ -75,6 +78,11 @@ class ZenodoRecord:
                 yield
             finally:
                 self._bar = None
+
+    @property
+    def title(self) -> str:
+        """What the files are of, for messages."""
+        return f"Zenodo record {self.number}"
 
     @property
     def where(self) -> str:
@@ -120,7 +128,7 @@ class ZenodoRecord:
             self._check_online(name)
             files = self.files()
         if name not in files:
-            raise unknown(f"file of Zenodo record {self.number}", name, files)
+            raise unknown(f"file of {self.title}", name, files)
         return files[name]
 
     def fetch(
@@ -198,22 +206,22 @@ class ZenodoRecord:
     def _ask(self) -> dict[str, Published]:
         try:
             listed = {each["key"]: each for each in get_json(self._url())["files"]}
-            files = {name: _published(listed[name]) for name in self.published}
+            files = {name: _published(listed[name], "md5") for name in self.published}
         except Failed as error:
             raise self._failed("the list of files", error) from error
         except BAD_LISTING as error:
             raise CorpusError(
-                f"cannot read the list of files of Zenodo record {self.number}",
+                f"cannot read the list of files of {self.title}",
                 where=self.where,
                 why=f"not what the record API answers for it: {error!r:.200}",
                 fix=f"load again; or {self.by_hand}",
             ) from error
         for name, expected in self.published.items():
-            if expected not in ("", files[name].md5):
+            if expected not in ("", files[name].checksum):
                 raise CorpusError(
-                    f"Zenodo record {self.number} is not the release that {self.corpus} reads",
+                    f"{self.title} is not the release that {self.corpus} reads",
                     where=self.where,
-                    why=f"{name}: expected md5 {expected}, found {files[name].md5}",
+                    why=f"{name}: expected md5 {expected}, found {files[name].checksum}",
                     fix="look for a newer version of this package",
                 )
         return files
@@ -222,28 +230,29 @@ class ZenodoRecord:
         for variable in ("BUILDERS_OFFLINE", "HF_HUB_OFFLINE"):
             if os.environ.get(variable, "").lower() in ("1", "true", "yes", "on"):
                 raise CorpusError(
-                    f"cannot fetch {name} of Zenodo record {self.number}",
+                    f"cannot fetch {name} of {self.title}",
                     where=self.folder,
                     why=f"it is not on this machine, and {variable} is set",
                     fix=f"run `builders fetch {self.corpus}` where there is a network and "
                     f"BUILDERS_HOME is the same; or unset {variable}; or {self.by_hand}",
                 )
 
+    def _how_to_be_let_in(self) -> str:
+        if os.environ.get("ZENODO_TOKEN"):
+            return "see whether the token in ZENODO_TOKEN is still valid, or unset it"
+        return (
+            "wait for an hour, then load again; or put a personal access token of your account on "
+            "Zenodo into the environment variable ZENODO_TOKEN, so that Zenodo knows you"
+        )
+
     def _failed(self, name: str, error: Failed, part: Path | None = None) -> CorpusError:
         if isinstance(error, Refused) and error.is_blocked:
-            if os.environ.get("ZENODO_TOKEN"):
-                fix = "see whether the token in ZENODO_TOKEN is still valid, or unset it"
-            else:
-                fix = (
-                    "wait for an hour, then load again; or put a personal access token of your "
-                    "account on Zenodo into the environment variable ZENODO_TOKEN, so that Zenodo "
-                    "knows you"
-                )
+            fix = self._how_to_be_let_in()
         else:
             is_kept = part is not None and part.exists()
             fix = f"load again{': what has been fetched so far is kept' if is_kept else ''}"
         return CorpusError(
-            f"cannot fetch {name} of Zenodo record {self.number}",
+            f"cannot fetch {name} of {self.title}",
             where=error.url,
             why=error.why,
             fix=f"{fix}; or {self.by_hand}",
@@ -271,13 +280,14 @@ def _checksum(listed: object) -> str:
 
 def _listed(file: Published) -> dict[str, Any]:
     """A file as the API describes it."""
-    return {"size": file.size, "checksum": f"md5:{file.md5}"}
+    return {"size": file.size, "checksum": f"{file.algorithm}:{file.checksum}"}
 
 
-def _published(listed: Mapping[str, Any]) -> Published:
+def _published(listed: Mapping[str, Any], *algorithms: str) -> Published:
     size, checksum = listed["size"], listed["checksum"]
     if type(size) is not int or not 0 <= size <= LARGEST_LISTING:
         raise ValueError(f"size {size!r}")
-    if not (md5 := re.fullmatch(r"md5:([0-9a-f]{32})", checksum)):
+    found = CHECKSUM.fullmatch(checksum)
+    if not found or (algorithms and found[1] not in algorithms):
         raise ValueError(f"checksum {checksum!r}")
-    return Published(size, md5[1])
+    return Published(size, found[2], found[1])

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from builders.errors import CorpusError, CorpusWarning
 from builders.files import FINGERPRINT, digest, home, megabytes, replace_file, settle
+from builders.release.addresses import UrlFiles
 from builders.release.archive import Archive
 from builders.release.download import NoRanges, forget
 from builders.release.local import Release, archives_in_zip
@@ -50,6 +51,8 @@ class ZenodoRelease(Release):
     published : mapping of str to str
         The record's files that the corpus reads -> their md5; empty if not known in advance. The
         API must agree with it.
+    urls : mapping of str to str, optional
+        The addresses of the files, if they are not on Zenodo.
 
     Attributes
     ----------
@@ -59,9 +62,20 @@ class ZenodoRelease(Release):
 
     is_fetched = True
 
-    def __init__(self, corpus: str, source: str, record: int, published: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        corpus: str,
+        source: str,
+        record: int | None,
+        published: Mapping[str, str],
+        urls: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(corpus, home() / "releases" / corpus, source)
-        self.remote = ZenodoRecord(record, corpus, source, self.folder, published)
+        self.remote: ZenodoRecord
+        if urls:
+            self.remote = UrlFiles(urls, corpus, source, self.folder, published)
+        else:
+            self.remote = ZenodoRecord(record or 0, corpus, source, self.folder, published)
         self.before_whole = warn_user
 
     def status(self) -> Iterator[str]:
@@ -107,7 +121,9 @@ class ZenodoRelease(Release):
         if not self.known() and path.exists():  # the user put it there
             return super().archive(name)
         file = self.remote.file(name)
-        return Archive(name, path, key=file.md5, size=file.size, fetch=partial(self.file, name))
+        return Archive(
+            name, path, key=file.checksum, size=file.size, fetch=partial(self.file, name)
+        )
 
     def lacking(self, names: Iterable[str]) -> list[str]:
         """Always empty: missing files are fetched."""
@@ -161,7 +177,9 @@ class ZenodoRelease(Release):
     def damaged(self) -> Iterator[Path]:
         """Files on disk that differ from the published ones; reads every byte."""
         for name, file in self.known().items():
-            if (path := self.folder / name).is_file() and digest(path, "md5") != file.md5:
+            if (path := self.folder / name).is_file() and digest(
+                path, file.algorithm
+            ) != file.checksum:
                 yield path
             for archive in self.members_of(name):
                 if archive.path.exists() and _crc_key(archive.path) != archive.key:
@@ -280,8 +298,8 @@ class ZenodoRelease(Release):
         part = path.with_name(f".{name}.part")
 
         def check() -> None:
-            if (found := digest(part, "md5")) != file.md5:
-                raise Damaged(f"expected md5 {file.md5}, found {found}")
+            if (found := digest(part, file.algorithm)) != file.checksum:
+                raise Damaged(f"expected {file.algorithm} {file.checksum}, found {found}")
             settle(part, path)
 
         try:
@@ -291,7 +309,7 @@ class ZenodoRelease(Release):
                 "a file of the release arrived damaged, and was thrown away",
                 where=f"{self.remote.where}: {name}",
                 why=error,
-                fix="load again; if it stays so, something on the way from Zenodo changes the "
+                fix="load again; if it stays so, something on the way from there changes the "
                 f"file: {self.remote.by_hand}",
             ) from error
 
@@ -300,14 +318,14 @@ class ZenodoRelease(Release):
         if not (self.folder / outer).is_file():
             self.before_whole(
                 f"all of {outer} has to be fetched, {self.remote.file(outer).size / 1e6:,.1f} MB: "
-                f"Zenodo does not send parts of it now ({why})"
+                f"the server does not send parts of it now ({why})"
             )
         return self.file(outer)
 
 
 def _seal(directory: Path, file: Published) -> str:
     """A text that identifies a stored zip directory and the zip that it belongs to."""
-    return f"{digest(directory, FINGERPRINT)} {file.md5}"
+    return f"{digest(directory, FINGERPRINT)} {file.checksum}"
 
 
 def _crc_key(path: Path) -> str:
