@@ -64,7 +64,7 @@ def _load(name: str) -> type[CorpusBuilder]:
     try:
         found = entry.load()
         wrong = list(_wrong(name, found))
-    except Exception as error:  # any code may be imported
+    except (Exception, SystemExit) as error:  # any code may be imported
         raise CorpusError(
             f"the corpus {name} cannot be imported",
             where=where,
@@ -85,8 +85,9 @@ def _load(name: str) -> type[CorpusBuilder]:
 def _wrong(name: str, corpus: Any) -> Iterator[str]:
     """What is wrong with the class of a corpus, each in some words."""
     installed = entry_points(group="builders.corpora", name=name)
-    if len(places := {entry.value for entry in installed}) > 1:
-        yield f"{len(places)} packages have a corpus of this name: {', '.join(sorted(places))}"
+    packages = {f"{each.value} of {each.dist.name if each.dist else '?'}" for each in installed}
+    if len(packages) > 1:
+        yield f"{len(packages)} packages have a corpus of this name: {', '.join(sorted(packages))}"
     if not (inspect.isclass(corpus) and issubclass(corpus, CorpusBuilder)):
         yield f"{corpus!r} is no CorpusBuilder"
         return

@@ -30,8 +30,8 @@ Key = tuple[str, str | None]
 Row = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def expected(name: str, release: Path) -> dict[Key, Row]:
+@pytest.fixture
+def expected(name: str, release: Path, home: Path) -> dict[Key, Row]:
     """Every record as the reference makes it of the release."""
     return reference_rows(name, release, "data/")
 
@@ -121,7 +121,7 @@ def test_the_parts_of_the_cell_id_are_those_of_the_id(name: str, records: Datase
 
 
 def test_stimuli_are_as_released_and_once_per_session(
-    name: str, stimuli: DatasetDict, release: Path
+    name: str, stimuli: DatasetDict, release: Path, home: Path
 ) -> None:
     rows_of = reference_rows(name, release, "stimuli/")
     wanted = {row["stim_id"]: row for row in rows_of.values()}

@@ -99,6 +99,7 @@ def test_a_corpus_of_a_third_party_is_found(home: Path, tmp_path: Path) -> None:
     [
         ("from builders", "import no_such_package\nfrom builders", "No module named 'no_such"),
         ("class Good", "raise SystemError('boom')\nclass Good", "SystemError: boom"),
+        ("class Good", "raise SystemExit('bye')\nclass Good", "SystemExit: bye"),
         ("class Good(CorpusBuilder)", "class Good", "is no CorpusBuilder"),
         ("def describe", "def other", "Good lacks describe"),
         ("published, card =", "published, other =", "Good lacks card"),
@@ -129,9 +130,8 @@ def test_two_packages_with_one_corpus_and_a_corpus_without_a_card(
 ) -> None:
     install(tmp_path, GOOD)
     install(tmp_path, GOOD, package="others")
-    assert "2 packages have a corpus of this name: others:Good, theirs:Good" in run_with(
-        tmp_path, FIND
-    )
+    both = "others:Good of others, theirs:Good of theirs"
+    assert f"2 packages have a corpus of this name: {both}" in run_with(tmp_path, FIND)
     install(tmp_path / "bare", GOOD)
     (tmp_path / "bare" / "theirs" / "README.md").unlink()
     assert "there is no card" in run_with(tmp_path / "bare", FIND)
