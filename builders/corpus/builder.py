@@ -12,9 +12,11 @@ from datasets.packaged_modules.parquet.parquet import Parquet
 
 from builders.corpus.configs import CorpusConfig
 from builders.errors import CorpusError, unknown
-from builders.files import user_path
+from builders.files import home, user_path
+from builders.release.addresses import UrlFiles
+from builders.release.fetched import FetchedRelease
 from builders.release.local import Release
-from builders.release.zenodo import ZenodoRelease
+from builders.release.record import ZenodoRecord
 from builders.shards.job import Job
 from builders.shards.notes import Note
 from builders.urls import repository_url
@@ -150,8 +152,11 @@ class CorpusBuilder(Parquet):
         """
         variable = f"{cls.corpus.upper()}_DATA"
         named = os.environ.get(variable)
-        if not named and (cls.record or cls.urls):
-            return ZenodoRelease(cls.corpus, cls.source, cls.record, cls.published, cls.urls)
+        place = cls.corpus, cls.source, home() / "releases" / cls.corpus, cls.published
+        if not named and cls.record:
+            return FetchedRelease(ZenodoRecord(*place, cls.record))
+        if not named and cls.urls:
+            return FetchedRelease(UrlFiles(*place, cls.urls))
         if not named:
             raise CorpusError(
                 f"no release of {cls.corpus}",

@@ -9,23 +9,23 @@ from pathlib import Path
 
 from builders.errors import CorpusError
 from builders.release.http import Failed, get
-from builders.release.record import CHECKSUM, LARGEST_LISTING, Published, ZenodoRecord
+from builders.release.record import CHECKSUM, LARGEST_LISTING, Published, RemoteFiles
 
 #: The size of the whole in the header of an answer that holds a part.
 WHOLE = re.compile(r"bytes 0-0/(\d{1,15})")
 
 
-class UrlFiles(ZenodoRecord):
+class UrlFiles(RemoteFiles):
     """The files of a release, each at its address; fetched and checked as those of a record.
 
     Parameters
     ----------
-    urls : mapping of str to str
-        File -> address.
     corpus, source, folder
-        As for `ZenodoRecord`.
+        As for `RemoteFiles`.
     published : mapping of str to str
         File -> its checksum: the digits of an md5, or ``sha256:`` and digits.
+    urls : mapping of str to str
+        File -> address.
 
     Raises
     ------
@@ -35,17 +35,16 @@ class UrlFiles(ZenodoRecord):
 
     def __init__(
         self,
-        urls: Mapping[str, str],
         corpus: str,
         source: str,
         folder: Path,
         published: Mapping[str, str],
+        urls: Mapping[str, str],
     ) -> None:
-        # The number names the note of their sizes: other files, or other checksums, need another.
+        # Other files, or other checksums, need another list.
         stated = repr((sorted(urls.items()), sorted(published.items()))).encode()
-        super().__init__(
-            int(sha256(stated).hexdigest()[:12], 16), corpus, source, folder, published
-        )
+        number = int(sha256(stated).hexdigest()[:12], 16)
+        super().__init__(corpus, source, folder, published, number)
         self._urls = urls
         for name, text in published.items():
             if name not in urls or not CHECKSUM.fullmatch(_with_kind(text)):
@@ -55,16 +54,6 @@ class UrlFiles(ZenodoRecord):
                     why=f"the corpus states no {what} of it",
                     fix=self.by_hand,
                 )
-
-    @property
-    def title(self) -> str:
-        return f"the release of {self.corpus}"
-
-    def _how_to_be_let_in(self) -> str:
-        return "see whether the address needs a login"
-
-    def _url(self) -> str:
-        return self.source
 
     def _addresses(self, name: str) -> list[str]:
         return [self._urls[name]]

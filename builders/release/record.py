@@ -1,4 +1,4 @@
-"""Access to a record on Zenodo: its list of files, and their bytes.
+"""Access to the files of a release on the web: their list, and their bytes.
 
 The API: https://developers.zenodo.org/#records
 """
@@ -42,33 +42,55 @@ class Published:
     algorithm: str = "md5"
 
 
-class ZenodoRecord:
-    """A Zenodo record, and the files of it that a corpus reads.
+class RemoteFiles:
+    """The files of a release, somewhere on the web; a subclass says where.
 
     Parameters
     ----------
-    number : int
-        Number of the record.
     corpus : str
         Name of the corpus.
     source : str
-        Web address of the record, for the error messages.
+        Web address of the release, for the error messages.
     folder : Path
         Where the list of files is stored, and where a user may put the files.
     published : mapping of str to str
-        The files -> their md5; empty if not known in advance. The API must agree with it.
+        The files -> their checksums, as far as they are known in advance.
+    number : int
+        Names the stored list.
     """
 
     def __init__(
-        self, number: int, corpus: str, source: str, folder: Path, published: Mapping[str, str]
+        self, corpus: str, source: str, folder: Path, published: Mapping[str, str], number: int
     ) -> None:
-        self.number = number
         self.corpus = corpus
         self.source = source
         self.folder = folder
         self.published = published
+        self.number = number
         self._bar: tqdm | None = None
         self._note = folder / f".record-{number}.json"
+
+    @property
+    def title(self) -> str:
+        """What the files are of, for messages."""
+        return f"the release of {self.corpus}"
+
+    @property
+    def where(self) -> str:
+        """The address that is asked for the list of files, for messages."""
+        return redacted(self.source)
+
+    def _addresses(self, name: str) -> list[str]:
+        """The addresses of a file; the first is tried first."""
+        raise NotImplementedError
+
+    def _ask(self) -> dict[str, Published]:
+        """Ask for the list of files."""
+        raise NotImplementedError
+
+    def _how_to_be_let_in(self) -> str:
+        """What to do if the server lets nobody in, for messages."""
+        return "see whether the address needs a login"
 
     @contextmanager
     def one_bar(self, total: int) -> Iterator[None]:
@@ -78,16 +100,6 @@ class ZenodoRecord:
                 yield
             finally:
                 self._bar = None
-
-    @property
-    def title(self) -> str:
-        """What the files are of, for messages."""
-        return f"Zenodo record {self.number}"
-
-    @property
-    def where(self) -> str:
-        """The record's API address, for messages."""
-        return redacted(self._url())
 
     @property
     def by_hand(self) -> str:
@@ -156,7 +168,7 @@ class ZenodoRecord:
         Raises
         ------
         NoRanges
-            If a part of the file is wanted, but Zenodo sends no parts.
+            If a part of the file is wanted, but the server sends no parts.
         CorpusError
             If the bytes cannot be fetched.
         Damaged
@@ -192,6 +204,52 @@ class ZenodoRecord:
             except Failed as error:
                 raise self._failed(name, error, part) from error
 
+    def _check_online(self, name: str) -> None:
+        for variable in ("BUILDERS_OFFLINE", "HF_HUB_OFFLINE"):
+            if os.environ.get(variable, "").lower() in ("1", "true", "yes", "on"):
+                raise CorpusError(
+                    f"cannot fetch {name} of {self.title}",
+                    where=self.folder,
+                    why=f"it is not on this machine, and {variable} is set",
+                    fix=f"run `builders fetch {self.corpus}` where there is a network and "
+                    f"BUILDERS_HOME is the same; or unset {variable}; or {self.by_hand}",
+                )
+
+    def _failed(self, name: str, error: Failed, part: Path | None = None) -> CorpusError:
+        if isinstance(error, Refused) and error.is_blocked:
+            fix = self._how_to_be_let_in()
+        else:
+            is_kept = part is not None and part.exists()
+            fix = f"load again{': what has been fetched so far is kept' if is_kept else ''}"
+        return CorpusError(
+            f"cannot fetch {name} of {self.title}",
+            where=error.url,
+            why=error.why,
+            fix=f"{fix}; or {self.by_hand}",
+        )
+
+
+class ZenodoRecord(RemoteFiles):
+    """A Zenodo record, and the files of it that a corpus reads.
+
+    Parameters
+    ----------
+    corpus, source, folder
+        As for `RemoteFiles`.
+    published : mapping of str to str
+        The files -> their md5; empty if not known in advance. The API must agree with it.
+    number : int
+        Number of the record.
+    """
+
+    @property
+    def title(self) -> str:
+        return f"Zenodo record {self.number}"
+
+    @property
+    def where(self) -> str:
+        return redacted(self._url())
+
     def _url(self) -> str:
         return f"{endpoint()}/api/records/{self.number}"
 
@@ -226,36 +284,12 @@ class ZenodoRecord:
                 )
         return files
 
-    def _check_online(self, name: str) -> None:
-        for variable in ("BUILDERS_OFFLINE", "HF_HUB_OFFLINE"):
-            if os.environ.get(variable, "").lower() in ("1", "true", "yes", "on"):
-                raise CorpusError(
-                    f"cannot fetch {name} of {self.title}",
-                    where=self.folder,
-                    why=f"it is not on this machine, and {variable} is set",
-                    fix=f"run `builders fetch {self.corpus}` where there is a network and "
-                    f"BUILDERS_HOME is the same; or unset {variable}; or {self.by_hand}",
-                )
-
     def _how_to_be_let_in(self) -> str:
         if os.environ.get("ZENODO_TOKEN"):
             return "see whether the token in ZENODO_TOKEN is still valid, or unset it"
         return (
             "wait for an hour, then load again; or put a personal access token of your account on "
             "Zenodo into the environment variable ZENODO_TOKEN, so that Zenodo knows you"
-        )
-
-    def _failed(self, name: str, error: Failed, part: Path | None = None) -> CorpusError:
-        if isinstance(error, Refused) and error.is_blocked:
-            fix = self._how_to_be_let_in()
-        else:
-            is_kept = part is not None and part.exists()
-            fix = f"load again{': what has been fetched so far is kept' if is_kept else ''}"
-        return CorpusError(
-            f"cannot fetch {name} of {self.title}",
-            where=error.url,
-            why=error.why,
-            fix=f"{fix}; or {self.by_hand}",
         )
 
 

@@ -15,7 +15,7 @@ from datasets import load_dataset
 
 from builders.errors import CorpusError
 from builders.release import http
-from builders.release.zenodo import ZenodoRelease
+from builders.release.fetched import FetchedRelease
 from espejo2019 import Espejo2019
 from tests.servers.zenodo import Fault, ZenodoServer
 
@@ -63,9 +63,9 @@ def state(monkeypatch: pytest.MonkeyPatch, folder: Path, urls: dict[str, str]) -
     monkeypatch.setattr(Espejo2019, "published", sums)
 
 
-def release() -> ZenodoRelease:
+def release() -> FetchedRelease:
     found = Espejo2019.release()
-    assert isinstance(found, ZenodoRelease)
+    assert isinstance(found, FetchedRelease)
     return found
 
 

@@ -18,8 +18,8 @@ from builders.errors import CorpusError
 from builders.files import FINGERPRINT, digest, home, replace_file
 from builders.nems.recording import read_signals
 from builders.release.archive import Archive, confirm_key, content_key
+from builders.release.fetched import FetchedRelease
 from builders.release.local import Release
-from builders.release.zenodo import ZenodoRelease
 from tests.archives import (
     LAYOUTS,
     pack,
@@ -217,7 +217,7 @@ def test_without_its_variable_a_release_is_fetched(
     if value is not None:
         monkeypatch.setenv("NAT4_DATA", value)
     found = find_corpus("nat4").release()
-    assert isinstance(found, ZenodoRelease)
+    assert isinstance(found, FetchedRelease)
     assert found.folder == home() / "releases" / "nat4"
 
 

@@ -20,7 +20,7 @@ from builders.corpus.registry import find_corpus
 from builders.errors import CorpusError, CorpusWarning
 from builders.release import http
 from builders.release.archive import Archive
-from builders.release.zenodo import ZenodoRelease
+from builders.release.fetched import FetchedRelease
 from builders.release.zips import read_index
 from nat4.builder import Nat4
 from tests.conftest import REPOSITORY, run_python
@@ -79,15 +79,15 @@ def server(
         yield running
 
 
-def release() -> ZenodoRelease:
+def release() -> FetchedRelease:
     found = Wingert2026.release()
-    assert isinstance(found, ZenodoRelease)
+    assert isinstance(found, FetchedRelease)
     return found
 
 
-def nat4() -> ZenodoRelease:
+def nat4() -> FetchedRelease:
     found = Nat4.release()
-    assert isinstance(found, ZenodoRelease)
+    assert isinstance(found, FetchedRelease)
     return found
 
 
@@ -115,7 +115,7 @@ def refused(call: Callable[[], object], *words: str) -> None:
         assert word in str(caught.value)
 
 
-def visible(of: ZenodoRelease | None = None) -> list[str]:
+def visible(of: FetchedRelease | None = None) -> list[str]:
     """The names that what has been fetched has in the release; nothing half-done is among them."""
     paths = (of or release()).folder.rglob("[!.]*")
     return sorted(path.name for path in paths if path.is_file())

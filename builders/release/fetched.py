@@ -1,4 +1,4 @@
-"""A corpus' release on Zenodo: fetched on demand, whole files or single members of big zips.
+"""A release on the web: fetched on demand, whole files or single members of big zips.
 
 Files are stored in ``$BUILDERS_HOME/releases/<corpus>/``, in the release's own layout. The
 directory of a zip is fetched once; then each requested member is fetched as one range of bytes. If
@@ -10,19 +10,18 @@ from __future__ import annotations
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from builders.errors import CorpusError, CorpusWarning
-from builders.files import FINGERPRINT, digest, home, megabytes, replace_file, settle
-from builders.release.addresses import UrlFiles
+from builders.files import FINGERPRINT, digest, megabytes, replace_file, settle
 from builders.release.archive import Archive
 from builders.release.download import NoRanges, forget
 from builders.release.local import Release, archives_in_zip
-from builders.release.record import Published, ZenodoRecord, making
+from builders.release.record import Published, RemoteFiles, making
 from builders.release.tars import archives_in_tar
 from builders.release.zips import Damaged, Index, MissingPart, extract, member_key, read_index
 
@@ -33,49 +32,24 @@ CONNECTIONS = 4
 
 
 def warn_user(text: str) -> None:
-    """Warn the user; the default of `ZenodoRelease.before_whole`."""
+    """Warn the user; the default of `FetchedRelease.before_whole`."""
     warnings.warn(text, CorpusWarning, stacklevel=2)
 
 
-class ZenodoRelease(Release):
+class FetchedRelease(Release):
     """A release that is fetched on demand.
 
     Parameters
     ----------
-    corpus : str
-        Name of the corpus.
-    source : str
-        Where the release is published, for the error messages.
-    record : int
-        The Zenodo record.
-    published : mapping of str to str
-        The record's files that the corpus reads -> their md5; empty if not known in advance. The
-        API must agree with it.
-    urls : mapping of str to str, optional
-        The addresses of the files, if they are not on Zenodo.
-
-    Attributes
-    ----------
-    remote : ZenodoRecord
-        The record that the release is fetched from.
+    remote : RemoteFiles
+        Where the release is fetched from, and the folder that it is fetched into.
     """
 
     is_fetched = True
 
-    def __init__(
-        self,
-        corpus: str,
-        source: str,
-        record: int | None,
-        published: Mapping[str, str],
-        urls: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(corpus, home() / "releases" / corpus, source)
-        self.remote: ZenodoRecord
-        if urls:
-            self.remote = UrlFiles(urls, corpus, source, self.folder, published)
-        else:
-            self.remote = ZenodoRecord(record or 0, corpus, source, self.folder, published)
+    def __init__(self, remote: RemoteFiles) -> None:
+        super().__init__(remote.corpus, remote.folder, remote.source)
+        self.remote = remote
         self.before_whole = warn_user
 
     def status(self) -> Iterator[str]:
