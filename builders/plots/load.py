@@ -102,7 +102,7 @@ def _load_stimulus(corpus: type[CorpusBuilder], record: dict[str, str]) -> Any:
     If the release has no spectrogram of it, the result has a spectrogram without bins.
     """
     files = [
-        f"{record['session']}/".join(f"{repository_url(corpus.corpus)}{glob}".rsplit("*/", 1))
+        repository_url(corpus.corpus) + _of_session(glob, record["session"])
         for globs in _globs(corpus, "stimuli").values()
         for glob in globs
     ]
@@ -111,3 +111,9 @@ def _load_stimulus(corpus: type[CorpusBuilder], record: dict[str, str]) -> Any:
     found = load_dataset("parquet", data_files=files, split="train", streaming=True, filters=only)
     absent = {"stim_id": record["stim_id"], "spectrogram": [[]], "dt_ms": corpus.bin_ms}
     return Dataset.from_list(list(found) or [absent])
+
+
+def _of_session(glob: str, session: str) -> str:
+    """A glob of stimuli with a session in place of its last folder, if that is any."""
+    head, any_folder, tail = glob.rpartition("*/")
+    return f"{head}{session}/{tail}" if any_folder else glob

@@ -123,8 +123,10 @@ def _unpack(outer: Path, folder: Path, suffix: str) -> Index:
                     if name := _wanted(info, suffix):
                         content = tar.extractfile(info)
                         total = sum(size for size, _ in found.values()) + info.size
-                        if name in found or content is None or total > LARGEST_TAR:
-                            raise ValueError(f"{name} is there twice, or too large")
+                        if name in found:
+                            raise ValueError(f"{name} is there twice")
+                        if content is None or total > LARGEST_TAR:
+                            raise ValueError(f"its archives have more than {LARGEST_TAR} bytes")
                         found[name] = info.size, _copy(content, folder / name, info.size)
                     bar.update(raw.tell() - bar.n)
             while stream.read(BLOCK):

@@ -153,7 +153,7 @@ class SessionJobs:
             signals = self._signals(STIMULUS)
             if not signals:
                 return self._without_rows(shards, notes)
-            spectrograms = StoredSpectrograms(signals)
+            spectrograms = StoredSpectrograms(signals, self.conventions.joins)
             of_subsets = self._subsets(signals, spectrograms.names)
 
             def of_shard(path: str, subset: str, part: int) -> Iterator[pa.Table]:
@@ -161,9 +161,9 @@ class SessionJobs:
                 some = [stim for stim in spectrograms.names if of_subsets[stim] == subset]
                 start, stop = (len(some) * i // parts[subset] for i in (part, part + 1))
                 if part == 0:
-                    for stim in spectrograms.missing():
+                    for stim, text in spectrograms.missing().items():
                         if of_subsets[stim] == subset:
-                            add(stim, "it was presented, but has no spectrogram")
+                            add(stim, text)
                     for stim in some:
                         if why := self.excluded.get(self._stim_id(stim)):
                             add(stim, left_out(why))
@@ -191,8 +191,7 @@ class SessionJobs:
 
     def _subsets(self, signals: Sequence[Signal], names: Iterable[str] = ()) -> dict[str, str]:
         """The subset of each stimulus that the signals present, and of each of `names`."""
-        presented = n_presentations([each for each in signals if each.table is not None])
-        return self.conventions.subsets({**dict.fromkeys(names, 0), **presented})
+        return self.conventions.subsets({**dict.fromkeys(names, 0), **n_presentations(signals)})
 
     def _stim_id(self, stim: str) -> str:
         return f"{self.session}/{stim}"

@@ -14,7 +14,7 @@ from builders.nems.archive import recording_error
 from builders.nems.binning import Trials
 from builders.nems.signal import Signal
 from builders.shards.arrow import matrix_lists, table
-from builders.shards.spikes import AddNote, all_trials, trial_notes
+from builders.shards.spikes import AddNote, all_trials, distinct, trial_notes
 
 
 class StoredSpectrograms:
@@ -26,25 +26,34 @@ class StoredSpectrograms:
         The tiled or rasterized signals. Of a rasterized one, the spectrogram of a stimulus is what
         the raster holds while the stimulus is presented.
 
+    joins : bool
+        Whether presentations in several recordings count together; else those of the first count.
+
     Attributes
     ----------
     names : list of str
         The stimuli that have a spectrogram, sorted.
     """
 
-    def __init__(self, stimuli: Sequence[Signal]) -> None:
-        self._signals = stimuli
-        self._rasters = [_windows(each) for each in stimuli]
+    def __init__(self, stimuli: Sequence[Signal], joins: bool) -> None:
+        self._signals, self._joins = stimuli, joins
+        self._differing: dict[str, int] = {}
+        self._rasters = [self._of_raster(each) for each in stimuli]
         self._held = [
             set(each.tile_names() if windows is None else windows)
             for each, windows in zip(stimuli, self._rasters, strict=True)
         ]
         self.names = sorted(set().union(*self._held))
 
-    def missing(self) -> list[str]:
-        """The stimuli that were presented but have no spectrogram, sorted."""
+    def missing(self) -> dict[str, str]:
+        """The stimuli that were presented but have no spectrogram, sorted; why each has none."""
         shown = {stim for each in self._signals if each.table for stim in each.stimuli()}
-        return sorted(shown.difference(self.names))
+        return {stim: self._why_missing(stim) for stim in sorted(shown.difference(self.names))}
+
+    def _why_missing(self, stim: str) -> str:
+        if n := self._differing.get(stim):
+            return f"its {n} spectrograms in the raster differ: none is given"
+        return "it was presented, but has no spectrogram"
 
     def tables(
         self,
@@ -74,19 +83,19 @@ class StoredSpectrograms:
             numbers = [number for number, held in enumerate(self._held) if stim in held]
             holding = [self._signals[number] for number in numbers]
             columns = stim_columns(stim)
-            has_epoch = holding[0].table is not None and stim in holding[0].epochs
+            signal, shown = holding[0], distinct(holding) if self._joins else holding[:1]
             with spoiling(columns["stim_id"]):
-                copies = [copy for number in numbers for copy in self._copies(stim, number)]
-                signal, spectrogram = holding[0], _one(stim, copies, bands)
-                trials = signal.trials(stim) if has_epoch else None
+                copies = [self._copy(stim, number) for number in numbers]
+                spectrogram = _one(stim, [*zip(holding, copies, strict=True)], bands)
+                trials = [each.trials(stim) for each in shown if each.table and stim in each.epochs]
             if signal.table is None:
                 note(stim, "how often it was presented is not known: there is no epochs file")
-            elif trials is None:
+            elif not trials:
                 note(stim, "no epoch presents it, so it has no records")
-            else:
-                for text in (*trial_notes(trials), *_length_notes(trials, spectrogram)):
+            for each in trials:
+                for text in (*trial_notes(each), *_length_notes(each, spectrogram)):
                     note(stim, text)
-            n_trials = None if signal.table is None else len(trials or ())
+            n_trials = None if signal.table is None else sum(map(len, trials))
             yield table(
                 {
                     **{key: [value] for key, value in columns.items()},
@@ -97,23 +106,34 @@ class StoredSpectrograms:
                 features,
             )
 
-    def _copies(self, stim: str, number: int) -> Iterator[tuple[Signal, NDArray[np.float32]]]:
-        """A recording's spectrograms of a stimulus, each with its signal; several in a raster."""
-        signal, windows = self._signals[number], self._rasters[number]
-        values = [each for _, each in signal.tiles([stim])] if windows is None else windows[stim]
-        yield from ((signal, each) for each in values)
+    def _copy(self, stim: str, number: int) -> NDArray[np.float32]:
+        """A recording's spectrogram of a stimulus."""
+        if (windows := self._rasters[number]) is not None:
+            return windows[stim]
+        ((_, values),) = self._signals[number].tiles([stim])
+        return values
 
+    def _of_raster(self, signal: Signal) -> dict[str, NDArray[np.float32]] | None:
+        """The spectrogram of each stimulus in a rasterized signal; None if the signal is tiled.
 
-def _windows(signal: Signal) -> dict[str, list[NDArray[np.float32]]] | None:
-    """The spectrograms of each stimulus in a rasterized signal; None if the signal is tiled."""
-    if signal.kind != "RasterizedSignal":
-        return None
-    found: dict[str, list[NDArray[np.float32]]] = {}
-    told = [stim for stim, each in all_trials(signal).items() if isinstance(each, Trials)]
-    for stim, values in signal.windows(told):
-        if values.shape[1]:  # none if the data end before
-            found.setdefault(stim, []).append(values)
-    return found
+        All presentations must agree, as far as each goes: the data may end within the last one,
+        and an onset half-way between two bins may make one a bin longer.
+        """
+        if signal.kind != "RasterizedSignal":
+            return None
+        windows: dict[str, list[NDArray[np.float32]]] = {}
+        told = [stim for stim, each in all_trials(signal).items() if isinstance(each, Trials)]
+        for stim, values in signal.windows(told):
+            if values.shape[1]:  # none if the data end before
+                windows.setdefault(stim, []).append(values)
+        found = {}
+        for stim, of_stim in windows.items():
+            longest = max(of_stim, key=lambda each: each.shape[1])
+            if all(np.array_equal(longest[:, : each.shape[1]], each, True) for each in of_stim):
+                found[stim] = longest
+            else:
+                self._differing[stim] = len(of_stim)
+        return found
 
 
 def _one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -283,23 +284,26 @@ def all_trials(signal: Signal) -> dict[str, Trials | CorpusError]:
     return found
 
 
-def n_presentations(signals: Sequence[Signal]) -> dict[str, int]:
+def n_presentations(signals: Sequence[Signal]) -> Mapping[str, int]:
     """How often each stimulus was presented in the recordings of a session.
 
-    A recording that is there twice counts once. Of a stimulus whose trials are unknown, the rows
-    of the epochs table are counted.
+    A recording that is there twice counts once, one without an epochs file not at all. Of a
+    stimulus whose trials are unknown, the rows of the epochs table are counted.
     """
-    counts: dict[str, int] = {}
-    seen: list[dict[str, object]] = []
-    for signal in signals:
-        trials = all_trials(signal)
-        if (bins := _bins_of(trials)) in seen:
-            continue
-        seen.append(bins)
-        for stim, each in trials.items():
-            n = len(each) if isinstance(each, Trials) else signal.epochs.n_rows(stim)
-            counts[stim] = counts.get(stim, 0) + n
+    counts = Counter[str]()
+    for signal in distinct(signals):
+        for stim, each in all_trials(signal).items():
+            counts[stim] += len(each) if isinstance(each, Trials) else signal.epochs.n_rows(stim)
     return counts
+
+
+def distinct(signals: Sequence[Signal]) -> list[Signal]:
+    """The recordings that have an epochs file, without those that have the trials of another."""
+    found: dict[str, Signal] = {}
+    for signal in signals:
+        if signal.table is not None:
+            found.setdefault(repr(_bins_of(all_trials(signal))), signal)
+    return [*found.values()]
 
 
 def trial_notes(trials: Trials, width: int = 1) -> Iterator[str]:

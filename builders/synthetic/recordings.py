@@ -6,6 +6,7 @@ Their layouts differ as real ones do, by their position in the release.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import shutil
 import tarfile
@@ -245,7 +246,12 @@ def _signals(
 def pack_sets(folder: Path, sets: dict[str, str]) -> None:
     """Replace each folder of archives by a tar of them: ``<folder>/<set>/<archive>`` inside."""
     for name, directory in sets.items():
-        with tarfile.open(folder / f"{directory}.tgz", "w:gz", compresslevel=1) as tar:
+        with (
+            (folder / f"{directory}.tgz").open("wb") as raw,
+            # No name and no time in gzip's header, so that equal content gives equal bytes.
+            gzip.GzipFile("", "wb", 1, raw, mtime=0) as stream,
+            tarfile.open(fileobj=stream, mode="w") as tar,
+        ):
             for path in sorted((folder / directory).iterdir()):
                 tar.add(path, f"{directory}/{name}/{path.name}", filter=_without_owner)
         shutil.rmtree(folder / directory)

@@ -219,14 +219,14 @@ class SlowSignal:
         """The stimuli that have a spectrogram here, sorted."""
         if not self.is_raster:
             return self.keys
-        return [stim for stim, trials in self.all_trials.items() if trials]
+        return [stim for stim in self.all_trials if self.spectrograms(stim)]
 
     def spectrograms(self, stim: str) -> list[Float32s]:
         """The copies of a stimulus' spectrogram, (F, T): one; in a raster, one for each trial."""
         if not self.is_raster:
             return [self.values(stim).astype(np.float32)]
-        trials = self.all_trials[stim] or []
-        return [self._raster[first:stop].T for _, first, stop in trials]
+        windows = [self._raster[first:stop].T for _, first, stop in self.all_trials[stim] or []]
+        return [each for each in windows if each.shape[1]]  # none where the data end before
 
     @cached_property
     def _raster(self) -> Float32s:

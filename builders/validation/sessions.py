@@ -74,13 +74,11 @@ class Session:
         """The records: all trials of each cell that has a response in a recording."""
         signals = self._find(slow.look_for_responses, "resp")
         if self._corpus.cell_list is None:
-            self._cells = {
-                cell: {} for each in signals for cell in sorted({*each.chans, *each.cells})
-            }
-            self._cells = dict(sorted(self._cells.items()))
-        places = {self._place(cell): None for cell in self._cells}
-        if self._corpus.cell_list is None:
-            places = {(self._set or self._corpus.area or "unlabeled", self._name): None}
+            held = {cell for each in signals for cell in (*each.chans, *each.cells)}
+            self._cells = {cell: {} for cell in sorted(held)}
+            places = {self._place(""): None}
+        else:
+            places = {self._place(cell): None for cell in self._cells}
         paths = {
             (folder, site, subset): f"data/{folder}/{site}/{subset}.parquet"
             for folder, site in places
@@ -119,17 +117,19 @@ class Session:
         for signal in signals:
             if signal.table:
                 signal.epochs.stimuli()
-        names = sorted({stim for each in signals for stim in each.stimuli})
+        held = [{stim for stim in each.stimuli if _has_one(each, stim)} for each in signals]
+        names = sorted(set().union(*held))
         subsets = self._subsets(signals, names)
 
         def keys(subset: str) -> list[Key]:
-            return [
-                (f"{self._name}/{stim}", None) for stim in self._of_subset(names, subsets, subset)
-            ]
+            own = self._of_subset(names, subsets, subset)
+            return [(f"{self._name}/{stim}", None) for stim in own]
 
         def stimulus(key: Key) -> Row:
             stim = key[0].partition("/")[2]
-            first, *others = (each for each in signals if stim in each.stimuli)
+            first, *others = (
+                each for each, names in zip(signals, held, strict=True) if stim in names
+            )
             spectrogram = _spectrogram(first, stim)
             if len(spectrogram) != self._corpus.bands[self._set]:
                 raise ValueError(f"{stim} has {len(spectrogram)} bands")
@@ -139,7 +139,7 @@ class Session:
                 **self._of_stim(stim, subsets),
                 "spectrogram": spectrogram,
                 "dt_ms": 1000 / first.fs,
-                "n_trials": len(first.epochs.trials(stim)) if first.table else None,
+                "n_trials": self._n_trials(stim, [first, *others]),
             }
 
         archive = " and ".join(each.archive.name for each in signals)
@@ -150,9 +150,19 @@ class Session:
         ]
         return Reading(shards, self._sounds(signals, subsets))
 
+    def _n_trials(self, stim: str, holding: list[SlowSignal]) -> int | None:
+        """How often a stimulus was presented: in the first archive, or in all that are joined."""
+        if not holding[0].table:
+            return None
+        if not self._corpus.joins:
+            return len(holding[0].epochs.trials(stim))
+        distinct = {repr(slow.bins(each)): each for each in holding if each.table}
+        return sum(len(each.epochs.trials(stim)) for each in distinct.values())
+
     def _sounds(self, signals: list[SlowSignal], subsets: dict[str, str]) -> Iterator[Sound]:
         for signal in signals:
-            for stim in self._of_subset(signal.stimuli, subsets, "est", "val"):
+            kept = [stim for stim in signal.stimuli if stim in subsets and _has_one(signal, stim)]
+            for stim in self._of_subset(kept, subsets, "est", "val"):
                 with suppress(Exception):  # the comparison of its row reports the same error
                     values = _spectrogram(signal, stim)
                     yield Sound(signal.archive.name, stim, subsets[stim], values)
@@ -169,7 +179,7 @@ class Session:
         )
 
     def _place(self, cell: str) -> tuple[str, str]:
-        """The folders below ``data/`` that hold a cell's records."""
+        """The folders below ``data/`` that hold a cell's records; without a list, any cell's."""
         listing = self._corpus.cell_list
         if listing is None:
             return self._set or self._corpus.area or "unlabeled", self._name
@@ -247,10 +257,21 @@ def _look_for_stimuli(archive: Archive) -> tuple[SlowSignal, Iterable[str] | Non
 
 
 def _spectrogram(signal: SlowSignal, stim: str) -> Float32s:
-    """The spectrogram of a stimulus, (F, T) float32; all its copies in a raster must be equal."""
-    values, *copies = signal.spectrograms(stim)
+    """The spectrogram of a stimulus, (F, T) float32; in a raster, the longest of its copies."""
+    copies = signal.spectrograms(stim)
+    values = copies[0]
     if values.ndim != 2:
         raise ValueError(f"{stim} has the shape {values.shape}")
     for copy in copies:
-        np.testing.assert_array_equal(copy, values)
+        if copy.shape[1] > values.shape[1]:
+            values = copy
     return values
+
+
+def _has_one(signal: SlowSignal, stim: str) -> bool:
+    """Whether a recording's copies of a spectrogram agree, as far as each goes."""
+    if not signal.is_raster:
+        return True
+    values = _spectrogram(signal, stim)
+    copies = signal.spectrograms(stim)
+    return all(repr(values[:, : each.shape[1]].tolist()) == repr(each.tolist()) for each in copies)

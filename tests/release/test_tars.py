@@ -95,14 +95,35 @@ def test_archives_are_found_in_folders(folder: Path, place: str) -> None:
     assert contents(folder) == EXPECTED
 
 
-def test_a_tar_is_read_once(folder: Path) -> None:
+def test_a_tar_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack(folder / f"{NAT}.tgz")
+    assert contents(folder) == EXPECTED
+
+    def unpack(*_: object) -> None:
+        raise AssertionError("it is read again")
+
+    monkeypatch.setattr(tars, "_unpack", unpack)
+    assert contents(folder) == EXPECTED
+
+
+def test_a_tar_that_was_written_to_is_read_again(folder: Path) -> None:
     path = pack(folder / f"{NAT}.tgz")
     assert contents(folder) == EXPECTED
     stat = path.stat()
-    path.write_bytes(b"\0" * stat.st_size)  # would be damaged, if it were read
+    path.write_bytes(b"\0" * stat.st_size)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.raises(CorpusError, match="cannot read a tar"):
-        contents(folder)  # the status of the file tells that it was written to
+        contents(folder)  # of the same size and date, but its status tells
+
+
+def test_a_tar_is_synthesized_with_the_same_bytes_again(
+    releases: Callable[[str], Path], tmp_path: Path
+) -> None:
+    Espejo2019.synthesize(tmp_path / "again", "mini", 0)
+    first = sorted(releases("espejo2019").iterdir())
+    assert [path.name for path in sorted((tmp_path / "again").iterdir())] == [f.name for f in first]
+    for path in first:
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_the_key_of_an_archive_follows_from_its_content(folder: Path) -> None:
@@ -172,7 +193,7 @@ def test_a_bad_tar_is_refused_and_nothing_counts(folder: Path, content: bytes, w
 def test_a_tar_that_is_too_large_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tars, "LARGEST_TAR", 1000)
     pack(folder / f"{NAT}.tgz")
-    refused(folder, "too large")
+    refused(folder, "its archives have more than 1000 bytes")
 
 
 LOAD = 'from datasets import load_dataset; print(load_dataset("./espejo2019", "{}"))'
