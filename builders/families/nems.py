@@ -57,7 +57,7 @@ class NemsCorpus(CorpusBuilder):
 
     #: Set of archives -> the directory of the release that holds it. The records of a set stand in
     #: ``data/<set>/<site>/``. If there is one set alone, called "", they stand in
-    #: ``data/<area>/<site>/``.
+    #: ``data/<area>/<site>/``. A corpus with a cell list has one set.
     sets: ClassVar[Mapping[str, str]] = {"": "recordings"}
     #: Number of frequency bands of each set's spectrograms.
     bands: ClassVar[Mapping[str, int]]
@@ -89,8 +89,12 @@ class NemsCorpus(CorpusBuilder):
 
     @classmethod
     def session_of(cls, archive: Archive) -> str:
-        """The session that an archive is named after; used if there is no cell list."""
-        return archive.name.removesuffix(".tgz").rpartition("_")[0]
+        """The session that an archive is named after; used if there is no cell list.
+
+        By default, what precedes the last underscore of the name.
+        """
+        stem = archive.name.removesuffix(".tgz")
+        return stem.rpartition("_")[0] or stem
 
     @classmethod
     def subsets(cls, counts: Mapping[str, int]) -> dict[str, str]:
@@ -188,13 +192,14 @@ class NemsCorpus(CorpusBuilder):
             return {**cls.count_cells(release), "archives": len(release.archives(directory))}
         counts: dict[str, object] = {}
         for name, directory in cls.sets.items():
+            of_set = f" of {name}" if name else ""
             try:
                 archives = release.archives(directory)
             except CorpusError:
-                counts[f"sites of {name}"] = "missing in the release"
+                counts[f"sites{of_set}"] = "missing in the release"
                 continue
-            counts[f"sites of {name}"] = len({cls.session_of(each) for each in archives})
-            counts[f"archives of {name}"] = len(archives)
+            counts[f"sites{of_set}"] = len(unlisted.by_session(archives, cls.session_of)[0])
+            counts[f"archives{of_set}"] = len(archives)
         return counts
 
     @classmethod
@@ -272,11 +277,17 @@ class NemsCorpus(CorpusBuilder):
                 missing.append(error)
         if not here:
             raise missing[0]
+
+        def odd() -> Iterator[Note]:
+            yield from (Note("", "", str(error)) for error in missing)
+            for name in here:
+                yield from unlisted.by_session(release.archives(cls.sets[name]), cls.session_of)[1]
+
         return unlisted.cells_job(
             cls.corpus,
             lambda: [each for name in here for each in release.whole(cls.sets[name])],
-            lambda: [each for name in here for each in cls._unlisted(release, name)],
-            [Note("", "", str(error)) for error in missing],
+            lambda: [(s.session, s.own_cells) for n in here for s in cls._unlisted(release, n)],
+            odd,
         )
 
     @classmethod
@@ -289,25 +300,36 @@ class NemsCorpus(CorpusBuilder):
         folders = places(cells.table)
         ((name, directory),) = cls.sets.items()
 
-        def session(each: str) -> SessionJobs:
-            own = folders[each]
-            return ListedSession(release, each, own, conventions, "", directory, folders, cells)
-
-        return name, [session(each) for each in folders]
+        return name, [
+            ListedSession(
+                release=release,
+                session=session,
+                folders=own,
+                conventions=conventions,
+                below="",
+                directory=directory,
+                sessions=folders,
+                listed=cells,
+            )
+            for session, own in folders.items()
+        ]
 
     @classmethod
     def _unlisted(cls, release: Release, name: str) -> list[unlisted.UnlistedSession]:
         """The sessions after which the archives of a set are named."""
-        of_session: dict[str, list[Archive]] = {}
-        for archive in release.archives(cls.sets[name]):
-            of_session.setdefault(cls.session_of(archive), []).append(archive)
-        folder, below = name or cls.area or UNLABELED, f"{name}/" if name else ""
-        conventions = cls.conventions()
+        of_session, _ = unlisted.by_session(release.archives(cls.sets[name]), cls.session_of)
+        folder = name or cls.area or UNLABELED
         return [
             unlisted.UnlistedSession(
-                release, each, [(folder, each)], conventions, below, cls.area, tuple(own)
+                release=release,
+                session=session,
+                folders=[(folder, session)],
+                conventions=cls.conventions(),
+                below=f"{name}/" if name else "",
+                area=cls.area,
+                own=tuple(own),
             )
-            for each, own in sorted(of_session.items())
+            for session, own in of_session.items()
         ]
 
     @classmethod

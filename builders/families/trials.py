@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 from builders import conventions, schema
 from builders.conventions import SUBSETS
 from builders.corpus.builder import CorpusBuilder, Scale
-from builders.corpus.configs import CorpusConfig, record_globs
-from builders.errors import CorpusError
+from builders.corpus.configs import CorpusConfig, Globs, record_globs
+from builders.errors import CorpusError, RecordingError
 from builders.nems.binning import spike_bins
 from builders.release.archive import Archive
 from builders.release.local import Release
 from builders.shards.arrow import ROW_GROUP_BYTES, matrix_lists, ragged, table
-from builders.shards.cells import id_columns
 from builders.shards.excluded import of_session, read_excluded
 from builders.shards.job import Job
 from builders.shards.jobs import left_out
 from builders.shards.listed import UNLABELED
 from builders.shards.notes import Note, Notes
 from builders.shards.trials import Trials
+from builders.shards.unlisted import by_session, cells_job, cells_table
 
 if TYPE_CHECKING:
     from builders.validation.reference import Source
@@ -54,12 +54,12 @@ class TrialCorpus(CorpusBuilder):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         every = record_globs()
-        stimuli = {each: (f"stimuli/*/{each}.parquet",) for each in SUBSETS}
+        stimuli: Globs = {each: (f"stimuli/*/{each}.parquet",) for each in SUBSETS}
         cls.BUILDER_CONFIGS = [
             CorpusConfig("cells", globs={"cells": ("cells.parquet",)}),
             CorpusConfig("all", globs=every),
             *(CorpusConfig(each, globs={each: every[each]}) for each in SUBSETS),
-            CorpusConfig("stimuli", globs=dict(stimuli)),
+            CorpusConfig("stimuli", globs=stimuli),
             *(CorpusConfig(each, globs=record_globs(site=each)) for each in cls.site_names),
         ]
 
@@ -93,10 +93,11 @@ class TrialCorpus(CorpusBuilder):
     # -- What is inherited -------------------------------------------------------------------------
 
     @classmethod
-    def sessions(cls, release: Release) -> dict[str, Archive]:
-        """Session -> its spike file."""
+    def sessions(cls, release: Release) -> tuple[dict[str, list[Archive]], list[Note]]:
+        """Session -> its spike file; notes on files whose names cannot be a session's."""
         directory, suffix = cls.files
-        return {each.name[: -len(suffix)]: each for each in release.archives(directory, suffix)}
+        files = release.archives(directory, suffix)
+        return by_session(files, lambda file: file.name[: -len(suffix)])
 
     @classmethod
     def sounds_of(cls, release: Release) -> dict[str, Archive]:
@@ -110,7 +111,7 @@ class TrialCorpus(CorpusBuilder):
 
         Raises
         ------
-        CorpusError
+        RecordingError
             If the file cannot be read, or a number of onsets is not that of the trials.
         """
         found: dict[tuple[str, str], list[Trials]] = {}
@@ -119,13 +120,12 @@ class TrialCorpus(CorpusBuilder):
                 if len(each.onsets) not in (0, len(each.spikes)):
                     why = f"{len(each.onsets)} onsets of {len(each.spikes)} trials"
                     raise ValueError(f"{each.stim}, {each.cell}: {why}")
-                if each.spikes:
+                if len(each.spikes):
                     found.setdefault((each.stim, each.cell), []).append(each)
         except CorpusError:
             raise
         except Exception as error:  # a corpus' own code, on any file
-            why = f"{type(error).__name__}: {error}"
-            raise CorpusError("cannot read a spike file", where=archive, why=why) from error
+            raise _unreadable("spike file", archive, error) from error
         return dict(sorted(found.items()))
 
     @classmethod
@@ -141,16 +141,31 @@ class TrialCorpus(CorpusBuilder):
 
     @classmethod
     def describe(cls, release: Release) -> dict[str, object]:
-        return {"sessions": len(cls.sessions(release)), "sounds": len(cls.sounds_of(release))}
+        return {"sessions": len(cls.sessions(release)[0]), "sounds": len(cls.sounds_of(release))}
 
     @classmethod
     def jobs(cls, release: Release) -> list[Job]:
-        sessions, excluded = cls.sessions(release), read_excluded(release.corpus)
-        jobs = [_Cells(cls, sessions, excluded).job()]
+        found, notes = cls.sessions(release)
+        sessions = {name: archive for name, (archive,) in found.items()}
+        excluded = read_excluded(release.corpus)
+        jobs = [
+            cells_job(
+                cls.corpus,
+                lambda: [*sessions.values()],
+                lambda: [(name, partial(cls._cells, name, sessions[name])) for name in sessions],
+                lambda: notes,
+            )
+        ]
+        sounds = cache(partial(cls.sounds_of, release))  # when needed: records can do without
         for name, archive in sessions.items():
-            session = _Session(cls, name, archive, of_session(excluded, name))
-            jobs += [session.records(), session.stimuli(cls.sounds_of(release))]
+            session = _Session(cls, name, archive, sounds, of_session(excluded, name))
+            jobs += [session.records(), session.stimuli()]
         return jobs
+
+    @classmethod
+    def _cells(cls, session: str, archive: Archive) -> pa.Table:
+        cells = {cell for _, cell in cls.trials(archive)}
+        return cells_table(cells, session, cls.area, cls.parse_cell_id)
 
     @classmethod
     def reference(cls, release: Release) -> Iterator[Source]:
@@ -167,62 +182,34 @@ class TrialCorpus(CorpusBuilder):
 
 
 @dataclass(frozen=True)
-class _Cells:
-    """The job of ``cells.parquet``: the cells in all spike files, sorted."""
-
-    corpus: type[TrialCorpus]
-    sessions: Mapping[str, Archive]
-    excluded: Mapping[str, str]
-
-    def job(self) -> Job:
-        features = Features(schema.CELL_ID)
-
-        def tables(notes: Notes) -> dict[str, list[pa.Table]]:
-            found: dict[str, str] = {}
-            for session, archive in self.sessions.items():
-                try:
-                    if why := self.excluded.get(session):
-                        raise CorpusError(left_out(why), why=left_out(why))
-                    found |= {cell: session for _, cell in self.corpus.trials(archive)}
-                except CorpusError as error:
-                    notes.add("cells.parquet", Note(session, "", error.why))
-            cells = sorted(found)
-            columns = {**id_columns(cells, self.corpus.parse_cell_id)}
-            site = pa.array([found[cell] for cell in cells], pa.string())
-            area = pa.array([self.corpus.area] * len(cells), pa.string())
-            return {"cells.parquet": [table({**columns, "site": site, "area": area}, features)]}
-
-        key = cache(lambda: repr(self.excluded))
-        archives = [*self.sessions.values()]
-        return Job("cells", ("cells.parquet",), features, lambda: archives, key, tables)
-
-
-@dataclass(frozen=True)
 class _Session:
     """The jobs of one session; `excluded` is what the user has excluded from it."""
 
     corpus: type[TrialCorpus]
     name: str
     archive: Archive
+    sounds: Callable[[], Mapping[str, Archive]]
     excluded: Mapping[str, str]
 
     def records(self) -> Job:
         folder = f"data/{self.corpus.area or UNLABELED}/{self.name}"
         paths = {f"{folder}/{subset}.parquet": subset for subset in SUBSETS}
-        return self._job("records", paths, Features(schema.RECORDS), self._records, [])
+        features = Features(schema.RECORDS)
+        return self._job("records", paths, features, self._records, lambda: [self.archive])
 
-    def stimuli(self, sounds: Mapping[str, Archive]) -> Job:
+    def stimuli(self) -> Job:
         paths = {f"stimuli/{self.name}/{subset}.parquet": subset for subset in SUBSETS}
-        rows = partial(self._stimuli, sounds)
-        return self._job("stimuli", paths, Features(schema.STIMULI), rows, [*sounds.values()])
+        features = Features(schema.STIMULI)
+        archives = lambda: [self.archive, *self.sounds().values()]  # noqa: E731
+        return self._job("stimuli", paths, features, self._stimuli, archives)
 
     def _job(
         self,
         kind: str,
         paths: Mapping[str, str],
         features: Features,
-        rows: Any,
-        others: list[Archive],
+        rows: Callable[..., Iterator[pa.Table]],
+        archives: Callable[[], list[Archive]],
     ) -> Job:
         def tables(notes: Notes) -> dict[str, Iterable[pa.Table]]:
             if why := self.excluded.get(self.name):
@@ -238,8 +225,7 @@ class _Session:
             }
 
         key = cache(lambda: repr(self.excluded))
-        name, archives = f"{self.name}-{kind}", [self.archive, *others]
-        return Job(name, tuple(paths), features, lambda: archives, key, tables, self.name)
+        return Job(f"{self.name}-{kind}", tuple(paths), features, archives, key, tables, self.name)
 
     def _note(self, notes: Notes, path: str, subject: str, text: str) -> None:
         notes.add(path, Note(self.name, subject, text))
@@ -277,19 +263,14 @@ class _Session:
             try:
                 bins = spike_bins(np.asarray(times, np.float64), fs, n_bins)
             except ValueError as error:
-                where, why = self.archive, f"{trials.stim}, {trials.cell}: {error}"
-                raise CorpusError("cannot read a spike file", where=where, why=why) from error
+                error = ValueError(f"{trials.stim}, {trials.cell}: {error}")
+                raise _unreadable("spike file", self.archive, error, trials.cell) from error
             yield np.bincount(bins, minlength=n_bins).astype(np.float32)
 
     def _stimuli(
-        self,
-        sounds: Mapping[str, Archive],
-        trials: Any,
-        subsets: dict[str, str],
-        subset: str,
-        features: Features,
-        note: Any,
+        self, trials: Any, subsets: dict[str, str], subset: str, features: Features, note: Any
     ) -> Iterator[pa.Table]:
+        sounds = self.sounds()
         counts = self.corpus.counts([each for of_pair in trials.values() for each in of_pair])
         for stim in sorted(counts):
             stim_id = f"{self.name}/{stim}"
@@ -300,15 +281,33 @@ class _Session:
             elif stim not in sounds:
                 note(stim, "it was presented, but has no sound")
             else:
-                spectrogram = np.asarray(self.corpus.spectrogram(sounds[stim]), np.float32)
-                if spectrogram.ndim != 2:
-                    why = f"the spectrogram has the shape {spectrogram.shape}, not (F, T)"
-                    raise CorpusError("cannot use a sound", where=sounds[stim], why=why)
                 columns: dict[str, Any] = {"stim_id": [stim_id], "stim": [stim]}
                 columns |= {"subset": [subset], "session": [self.name]}
-                columns |= {"spectrogram": matrix_lists([spectrogram])}
+                columns |= {"spectrogram": matrix_lists([self._spectrogram(sounds[stim], stim_id)])}
                 columns |= {"dt_ms": [self.corpus.bin_ms], "n_trials": [counts[stim]]}
                 yield table(columns, features)
+
+    def _spectrogram(self, sound: Archive, stim_id: str) -> NDArray[np.float32]:
+        try:
+            values = np.asarray(self.corpus.spectrogram(sound), np.float32)
+            if values.ndim != 2:
+                raise ValueError(f"the spectrogram has the shape {values.shape}, not (F, T)")
+        except CorpusError:
+            raise
+        except Exception as error:  # a corpus' own code, on any file
+            raise _unreadable("sound", sound, error, stim_id) from error
+        return values
+
+
+def _unreadable(what: str, file: Archive, error: Exception, unit: str = "") -> RecordingError:
+    """The error for a file that cannot be read; `unit` is the smallest part that it affects."""
+    return RecordingError(
+        f"cannot read a {what}",
+        where=file,
+        why=f"{type(error).__name__}: {error}",
+        unit=unit,
+        is_published=bool(file.fetch),
+    )
 
 
 def _records_table(

@@ -101,7 +101,7 @@ def find_trials(starts: Floats, ends: Floats, fs: float) -> Trials:
         elif (first[i], stop[i]) != (first[kept[-1]], stop[kept[-1]]):
             n_overlapping += 1
     left_out = [
-        f"{n} {'occurrence' if n == 1 else 'occurrences'} left out: {why}"
+        f"{occurrences(n)} left out: {why}"
         for n, why in (
             (int(missing.sum()), "without a start or an end"),
             (n_overlapping, "overlapping the one before"),
@@ -109,6 +109,11 @@ def find_trials(starts: Floats, ends: Floats, fs: float) -> Trials:
         if n
     ]
     return Trials(starts[kept], first[kept], (stop - first)[kept], tuple(left_out))
+
+
+def occurrences(n: int) -> str:
+    """How many occurrences, in words."""
+    return "1 occurrence" if n == 1 else f"{n} occurrences"
 
 
 def spike_bins(times: Floats, fs: float, n_bins: int) -> Train:

@@ -13,6 +13,7 @@ from builders.errors import CorpusError
 from builders.release.archive import Archive
 from builders.shards.notes import Notes
 
+#: What a folder or a file of the repository may be called.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
@@ -50,9 +51,14 @@ class Job:
 
     def __post_init__(self) -> None:
         for path in self.paths:
-            if not all(map(_SAFE_NAME.fullmatch, path.split("/"))):
+            if not all(map(is_folder_name, path.split("/"))):
                 raise CorpusError(
                     f"a name in the cell list cannot be a folder: {path!r}",
                     why="sites and areas are made of at most 100 letters, digits, dots, _, + and -",
                     fix="compare the cell list with the published one",
                 )
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name can be that of a folder or file of the repository."""
+    return bool(_SAFE_NAME.fullmatch(name))

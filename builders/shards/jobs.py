@@ -65,6 +65,10 @@ class SessionJobs:
         """Notes on how the session's cells were found, for each of its shards."""
         return ()
 
+    def cell_notes(self, cells: list[str], signals: Sequence[Signal]) -> list[tuple[str, str]]:
+        """Odd cells of the session, each with a note."""
+        return cell_notes(cells, signals, self.conventions.session_of)
+
     def list_key(self) -> list[Any]:
         """What is known of the session's cells without opening an archive."""
         raise NotImplementedError
@@ -106,7 +110,7 @@ class SessionJobs:
             held = {cell: places for cell, places in channels.items() if places}
             of_subsets = self._subsets(signals)
             responses = read_responses(signals, held, self.conventions)
-            of_cells = cell_notes(every, signals, self.conventions.session_of)
+            of_cells = self.cell_notes(every, signals)
 
             def of_shard(path: str, folder: str, site: str, subset: str) -> Iterator[pa.Table]:
                 add = partial(self._note, notes, path)

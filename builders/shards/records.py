@@ -65,6 +65,9 @@ def record_tables(
         of_cell = np.full(len(names), -1)
         with spoiling(stim_columns(stim)["stim_id"]):
             found = responses.presentations(stim, names)
+        for cell in names:
+            for text in responses.gaps.get((stim, cell), ()):
+                note(stim, text)
         for number, trials in found.items():
             for text in trial_notes(trials, responses.width):
                 note(stim, text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from builders.conventions import Conventions
 from builders.errors import CorpusError, RecordingError
 from builders.nems.archive import recording_error
-from builders.nems.binning import Ints, Trials, count_spikes, ranges
+from builders.nems.binning import Ints, Trials, count_spikes, occurrences, ranges
 from builders.nems.signal import Signal
 
 #: Adds a note: takes its subject, mostly a stimulus, and its text.
@@ -60,6 +61,8 @@ class Responses:
         each set of recordings that were joined.
     errors : dict of str to CorpusError
         For each cell whose response cannot be read, the reason.
+    gaps : dict of (str, str) to list of str
+        Notes on the values that are missing, for each stimulus and cell.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Responses:
         self.width = _bin_width(signals, conventions.bin_seconds)
         self.trials: list[AllTrials] = [all_trials(each) for each in signals]
         self.errors: dict[str, CorpusError] = {}
+        self.gaps: dict[tuple[str, str], list[str]] = {}
         self.recording: dict[str, int] = {}
         self.offsets: dict[str, int] = {}
         stops = ([each.stop for each in _told(of).values()] for of in self.trials)
@@ -224,19 +228,32 @@ class Rasters(Responses):
 
     def _without_missing(self, cell: str, offset: int) -> None:
         """Give a cell trials of its own if it has no value at all in some trials."""
-        own: dict[str, Trials | CorpusError] = {}
         of_cell = self.trials[self.recording[cell]]
+        own: dict[str, Trials | None] = {}
         for stim, trials in _told(of_cell).items():
             spans = zip(trials.first + offset, trials.n_bins, strict=True)
-            there = [not np.isnan(self._values[at : at + n]).all() for at, n in spans]
-            if not all(there):
-                kept = np.array(there)
-                own[stim] = Trials(
-                    trials.onsets[kept], trials.first[kept], trials.n_bins[kept], trials.left_out
+            missing = [np.isnan(self._values[at : at + n]) for at, n in spans]
+            empty = np.array([each.all() for each in missing], bool)
+            partly = sum(bool(each.any()) for each in missing) - int(empty.sum())
+            if partly:
+                text = f"values of {cell} are missing in {occurrences(partly)}: they are NaN"
+                self.gaps.setdefault((stim, cell), []).append(text)
+            if empty.any():
+                text = f"{occurrences(int(empty.sum()))} left out: without a value of {cell}"
+                self.gaps.setdefault((stim, cell), []).append(text)
+                kept = ~empty
+                own[stim] = replace(
+                    trials,
+                    onsets=trials.onsets[kept],
+                    first=trials.first[kept],
+                    n_bins=trials.n_bins[kept],
                 )
+                if empty.all():
+                    own[stim] = None
         if own:
             self.recording[cell] = len(self.trials)
-            self.trials.append({**of_cell, **own})
+            joined = {**of_cell, **own}
+            self.trials.append({stim: each for stim, each in joined.items() if each is not None})
 
     def counts(self, first: Ints, n_bins: Ints) -> NDArray[np.float32]:
         values = self._values[ranges(first, n_bins * self.width)].reshape(-1, self.width)

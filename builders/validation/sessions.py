@@ -5,6 +5,7 @@ Its facts about a corpus are those that the corpus states: bands, bin width, col
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -49,8 +50,12 @@ def _listed(corpus: type[NemsCorpus], release: Release) -> dict[str, dict[str, d
 def _named(
     corpus: type[NemsCorpus], archives: list[Archive]
 ) -> dict[str, dict[str, dict[str, str]]]:
-    """Session -> nothing yet: its cells are those in the archives that are named after it."""
-    return {each: {} for each in sorted({corpus.session_of(archive) for archive in archives})}
+    """Session -> nothing yet: its cells are those in the archives that are named after it.
+
+    A name that cannot be a folder is that of no session.
+    """
+    names = sorted({corpus.session_of(archive) for archive in archives})
+    return {each: {} for each in names if re.fullmatch(r"(?a)[A-Za-z0-9][\w.+-]{0,99}", each)}
 
 
 class Session:

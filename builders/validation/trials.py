@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from builders.errors import CorpusError
 from builders.release.archive import Archive
 from builders.release.local import Release
 from builders.shards.excluded import read_excluded
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 def sources(corpus: type[TrialCorpus], release: Release) -> Iterator[Source]:
     """Yield one pass over each session."""
     excluded = read_excluded(release.corpus)
-    sounds = corpus.sounds_of(release)
-    for name, archive in corpus.sessions(release).items():
+    sounds: dict[str, Archive] = {}
+    with suppress(CorpusError):  # the comparison of the stimuli reports the same error
+        sounds = corpus.sounds_of(release)
+    for name, (archive,) in corpus.sessions(release)[0].items():
         session = Session(corpus, name, archive, sounds, excluded)
         yield Source(f"responses and stimuli of {name}", session.read)
 
@@ -75,12 +79,14 @@ class Session:
                     for each, path in stimuli.items()
                 ),
             ],
-            [
-                Sound(name, stim, self._subsets[stim], self._spectrogram(stim))
-                for stim in counts
-                if self._is_kept(stim)
-            ],
+            self._kept_sounds(counts),
         )
+
+    def _kept_sounds(self, counts: dict[str, int]) -> Iterator[Sound]:
+        for stim in filter(self._is_kept, counts):
+            with suppress(Exception):  # the comparison of its row reports the same error
+                values = self._spectrogram(stim)
+                yield Sound(self._archive.name, stim, self._subsets[stim], values)
 
     def _of(self, stim: str) -> list[tuple[str, str]]:
         return [pair for pair in self._pairs if pair[0] == stim]

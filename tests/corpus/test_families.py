@@ -204,6 +204,22 @@ def test_counts_instead_of_spike_times(folder: Path) -> None:
     (b_one, b_two) = (responses(folder, "est")[B, cell] for cell in (ONE, TWO))
     assert b_one == [counts(2, 2, 2)]
     assert repr(b_two) == repr([[0.0, 0.0, 3.0, 0.0, 0.0, nan, 0.0, 0.0, 0.0, 0.0]])
+    path = f"data/A1/{SESSION}/{{}}.parquet"
+    assert notes(folder, path.format("val")) == [
+        (SESSION, A, f"1 occurrence left out: without a value of {TWO}")
+    ]
+    assert notes(folder, path.format("est")) == [
+        (SESSION, B, f"values of {TWO} are missing in 1 occurrence: they are NaN")
+    ]
+
+
+def test_a_cell_without_any_value_of_a_stimulus(folder: Path) -> None:
+    absent = [float("nan") if 20 <= place < 30 else 0.0 for place in range(50)]
+    put(folder, {**raster({ONE: [0.0] * 50, TWO: absent}), **tiles()})
+    assert responses(folder, "est") == {(B, ONE): [counts()]}
+    assert notes(folder, f"data/A1/{SESSION}/est.parquet") == [
+        (SESSION, B, f"1 occurrence left out: without a value of {TWO}")
+    ]
 
 
 def test_counts_and_spike_times_of_a_cell_are_joined(folder: Path) -> None:
@@ -263,4 +279,41 @@ def test_an_archive_that_cannot_be_read_holds_back_no_other(folder: Path) -> Non
     put(folder, {**response({ONE: []}, epochs=BOUNDS), **tiles()})
     (folder / "recordings" / f"OTH001a_{'0' * 40}.tgz").write_bytes(b"no archive")
     assert [cell["cell_id"] for cell in rows(folder, "cells.parquet")] == [ONE]
+    assert responses(folder, "est") == {(B, ONE): [counts()]}
+
+
+def test_a_cell_whose_id_names_another_session(folder: Path) -> None:
+    class Mixed(Unlisted):
+        corpus = "mixed"
+
+        @classmethod
+        def parse_cell_id(cls, cell_id: str) -> dict[str, Any]:
+            session = {"x": "OTH001a", "n": ""}.get(cell_id[0], SESSION)
+            return {**super().parse_cell_id(cell_id), "session": session}
+
+    put(folder, {**response({ONE: [], "n7": [], "x9": [0.21]}, epochs=BOUNDS), **tiles()})
+    assert responses(folder, "est", Mixed) == {
+        (B, "n7"): [counts()],
+        (B, ONE): [counts()],
+        (B, "x9"): [counts(1)],
+    }
+    text = f"its id names the session OTH001a, its archive is of {SESSION}"
+    assert notes(folder, f"data/A1/{SESSION}/est.parquet", Mixed) == [(SESSION, "x9", text)]
+
+
+@pytest.mark.parametrize("name", ["_0a.tgz", "two words_0a.tgz", "größe_0a.tgz", "-_0a.tgz"])
+def test_an_archive_whose_name_gives_no_session(folder: Path, name: str) -> None:
+    files = {**response({ONE: []}, epochs=BOUNDS), **tiles()}
+    put(folder, files)
+    pack(folder, files, name)
+    assert responses(folder, "est") == {(B, ONE): [counts()]}
+    assert [cell["cell_id"] for cell in rows(folder, "cells.parquet")] == [ONE]
+    ((session, subject, text),) = notes(folder, "cells.parquet")
+    assert (session, subject) == ("", name)
+    assert "cannot be a folder: it is left out" in text
+    assert Unlisted.describe(Release("unlisted", folder, "")) == {"sites": 1, "archives": 2}
+
+
+def test_an_archive_without_a_hash_is_named_after_its_session(folder: Path) -> None:
+    pack(folder, {**response({ONE: []}, epochs=BOUNDS), **tiles()}, f"{SESSION}.tgz")
     assert responses(folder, "est") == {(B, ONE): [counts()]}
