@@ -53,9 +53,9 @@ class Espejo2019(NemsCorpus):
 
     @classmethod
     def facts(cls) -> list[Fact]:
-        from espejo2019.validation.facts import FACTS
+        from espejo2019.validation.facts import facts
 
-        return FACTS
+        return facts(cls)
 
     @classmethod
     def plan(cls, scale: Scale, seed: int) -> list[PlannedArchive]:

@@ -63,9 +63,9 @@ class Wingert2026(NemsCorpus):
 
     @classmethod
     def facts(cls) -> list[Fact]:
-        from wingert2026.validation.facts import FACTS
+        from wingert2026.validation.facts import facts
 
-        return FACTS
+        return facts(cls)
 
     @classmethod
     def plan(cls, scale: Scale, seed: int) -> list[PlannedArchive]:

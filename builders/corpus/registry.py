@@ -37,10 +37,9 @@ def corpora() -> dict[str, EntryPoint]:
 
 
 def find_corpus(name: str) -> type[CorpusBuilder]:
-    """The builder class of a corpus; if it is unknown, a `CorpusError` lists the corpora."""
-    known = corpora()
-    if name not in known:
-        raise unknown("corpus", name, known, error=MissingError)
+    """The builder class of a corpus; if it is unknown, a `CorpusError` lists the sound ones."""
+    if name not in corpora():
+        raise unknown("corpus", name, sound_corpora()[0], error=MissingError)
     return _load(name)
 
 
@@ -107,6 +106,10 @@ def _wrong(name: str, corpus: Any) -> Iterator[str]:
     for config in corpus.BUILDER_CONFIGS:
         for split in set(config.globs).difference(SUBSETS, OTHER_SPLITS):
             yield f"the config {config.name} has a split {split!r}"
+        for split, globs in (config.globs or {"": ()}).items():
+            if isinstance(globs, str) or not globs:
+                of_split = f" of the split {split}" if split else ""
+                yield f"the config {config.name} has no tuple of globs{of_split}"
     if not card_path(corpus).exists():
         yield f"there is no card, {card_path(corpus)}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import builders
 from builders.conventions import SUBSETS, parse_cell_id
 from builders.corpus.registry import card_path, find_corpus
 from builders.errors import CorpusError
+from builders.export.folder import verify_folder
 from builders.export.run import export
 from builders.population import Population
 from builders.release.local import Release
@@ -25,25 +27,32 @@ from builders.stimuli import with_stimuli
 from builders.training import collate
 from builders.urls import repository_url
 from builders.validation.compare import compare_release
+from builders.validation.reference import Shards
 
 Key = tuple[str, str | None]
 Row = dict[str, Any]
 
 
 @pytest.fixture
-def expected(name: str, release: Path, home: Path) -> dict[Key, Row]:
-    """Every record as the reference makes it of the release."""
-    return reference_rows(name, release, "data/")
+def shards(name: str, release: Path, home: Path) -> list[Shards]:
+    """The shards that the reference makes of the release, sorted by path."""
+    sources = find_corpus(name).reference(Release(name, release, ""))
+    return sorted((each for source in sources for each in source.read().shards), key=_path)
 
 
-def reference_rows(name: str, release: Path, under: str) -> dict[Key, Row]:
-    shards = [
-        shard
-        for source in find_corpus(name).reference(Release(name, release, ""))
-        for shard in source.read().shards
-        if shard.path.startswith(under)
-    ]
-    return {key: shard.row(key) for shard in shards for key in shard.keys}
+def _path(shard: Shards) -> str:
+    return shard.path
+
+
+def rows_below(shards: list[Shards], folder: str) -> dict[Key, Row]:
+    below = [shard for shard in shards if shard.path.startswith(folder)]
+    return {key: shard.row(key) for shard in below for key in shard.keys}
+
+
+@pytest.fixture
+def expected(shards: list[Shards]) -> dict[Key, Row]:
+    """Every record as the reference makes it."""
+    return rows_below(shards, "data/")
 
 
 @pytest.fixture
@@ -102,6 +111,12 @@ def test_rows_are_ordered_by_stimulus_and_then_as_the_cell_list(
         assert all(rows_of == sorted(rows_of) for rows_of in shards.values())
 
 
+def test_shards_are_ordered_by_path(records: DatasetDict, shards: list[Shards]) -> None:
+    for subset, rows in records.items():
+        of_subset = [each for each in shards if fnmatch(each.path, f"data/*/{subset}.parquet")]
+        assert keys(rows) == [key for shard in of_subset for key in shard.keys]
+
+
 def test_columns_and_types_are_those_of_the_design(
     records: DatasetDict, stimuli: DatasetDict, name: str
 ) -> None:
@@ -121,10 +136,9 @@ def test_the_parts_of_the_cell_id_are_those_of_the_id(name: str, records: Datase
 
 
 def test_stimuli_are_as_released_and_once_per_session(
-    name: str, stimuli: DatasetDict, release: Path, home: Path
+    stimuli: DatasetDict, shards: list[Shards]
 ) -> None:
-    rows_of = reference_rows(name, release, "stimuli/")
-    wanted = {row["stim_id"]: row for row in rows_of.values()}
+    wanted = {row["stim_id"]: row for row in rows_below(shards, "stimuli/").values()}
     found: dict[str, int] = {}
     for subset, rows in stimuli.items():
         for row in rows.with_format("numpy"):
@@ -138,6 +152,7 @@ def test_stimuli_are_as_released_and_once_per_session(
             assert row["dt_ms"] == of_reference["dt_ms"]
     assert set(found) == set(wanted)
     assert set(found.values()) == {1}
+    assert any(row["n_trials"] for row in wanted.values())
 
 
 def test_the_cells_hold_every_cell_that_has_records(records: DatasetDict, name: str) -> None:
@@ -180,32 +195,60 @@ def test_a_stream_has_the_same_rows(name: str, records: DatasetDict) -> None:
         assert found == [repr(row) for row in records[subset].select(range(len(found)))]
 
 
+def check_record(record: Row, response: Any, mask: Any) -> None:
+    """A record's trials in padded arrays (R, T): padding and missing values are in no mask."""
+    wanted = np.full(response.shape, np.nan, np.float32)
+    for place, trial in zip(wanted, record["response"], strict=False):
+        place[: len(trial)] = trial
+    assert len(record["response"]) <= len(wanted)
+    assert np.array_equal(mask, np.isfinite(wanted))
+    assert np.array_equal(response[mask], wanted[mask])
+
+
+def check_spectrogram(wanted: Any, spectrogram: Any, mask: Any) -> None:
+    """A stimulus' spectrogram in a padded array (F, T)."""
+    n_bins = len(wanted[0])
+    assert np.array_equal(spectrogram[:, :n_bins], np.array(wanted, np.float32))
+    assert np.array_equal(np.flatnonzero(mask), np.arange(n_bins))
+
+
+def by_stimulus(stimuli: DatasetDict) -> dict[str, Any]:
+    return dict(zip(stimuli["val"]["stim_id"], stimuli["val"]["spectrogram"], strict=True))
+
+
 def test_rows_have_their_spectrograms_and_make_batches(
-    name: str, records: DatasetDict, stimuli: DatasetDict
+    records: DatasetDict, stimuli: DatasetDict
 ) -> None:
     some = records["val"].select(range(min(40, len(records["val"]))))
+    spectrograms = by_stimulus(stimuli)
     joined: Any = with_stimuli(some, stimuli)
     loader: DataLoader[Any] = DataLoader(joined, batch_size=8, collate_fn=collate)
-    row = 0
-    for batch in loader:
-        for response, mask in zip(batch["response"], batch["mask"], strict=True):
-            trials = [np.asarray(trial, np.float32) for trial in some[row]["response"]]
-            for trial, values, valid in zip(trials, response, mask, strict=False):
-                there = values[valid].numpy()
-                assert np.array_equal(there, trial[~np.isnan(trial)]) or np.array_equal(
-                    there, trial, equal_nan=True
-                )
-            row += 1
-    assert row == len(some)
+    names = ("response", "mask", "spectrogram", "stimulus_mask")
+    made = [
+        tuple(batch[name][i].numpy() for name in names)
+        for batch in loader
+        for i in range(len(batch["mask"]))
+    ]
+    for record, (response, mask, spectrogram, stimulus_mask) in zip(some, made, strict=True):
+        check_record(record, response, mask)
+        check_spectrogram(spectrograms[record["stim_id"]], spectrogram, stimulus_mask)
 
 
 def test_a_population_has_all_cells_of_a_stimulus(
-    name: str, records: DatasetDict, stimuli: DatasetDict
+    records: DatasetDict, stimuli: DatasetDict
 ) -> None:
     population = Population(records["val"], stimuli)
     assert population.present.sum() == len(records["val"])
+    place = {key: row for row, key in enumerate(keys(records["val"]))}
+    cells = population.cells["cell_id"].to_pylist()
     item = population[0]
-    assert len(item["response"]) == population.present.shape[1]
+    check_spectrogram(
+        by_stimulus(stimuli)[item["stim_id"]], item["spectrogram"].numpy(), item["stimulus_mask"]
+    )
+    for cell, response, mask in zip(cells, item["response"], item["mask"], strict=True):
+        row = place.get((item["stim_id"], cell))
+        record = {"response": []} if row is None else records["val"][row]
+        check_record(record, response.numpy(), mask.numpy())
 
 
 def test_the_deep_validation_finds_no_difference(name: str, home: Path) -> None:
@@ -225,6 +268,7 @@ def test_an_export_loads_without_this_package(name: str, home: Path, tmp_path: P
     corpus = find_corpus(name)
     done = export(corpus, ["val"], str(tmp_path / "out"))
     assert done.failures == []
+    assert verify_folder(str(tmp_path / "out")) == []
     local = load_dataset(builders.path(name), "val", split="val")
     found = load_dataset(str(tmp_path / "out"), "val", split="val")
     assert found.features == local.features

@@ -106,6 +106,9 @@ def test_a_corpus_of_a_third_party_is_found(home: Path, tmp_path: Path) -> None:
         ('"mine"', '"others"', "its attribute corpus is 'others', its entry point 'mine'"),
         ('NAME = "cells"', 'NAME = "all"', "DEFAULT_CONFIG_NAME is 'all', which is no config"),
         ('{"cells": (', '{"train": (', "the config cells has a split 'train'"),
+        ('("cells.parquet",)', '"cells.parquet"', "has no tuple of globs of the split cells"),
+        ('("cells.parquet",)', "()", "has no tuple of globs of the split cells"),
+        ('globs={"cells": ("cells.parquet",)}', "", "the config cells has no tuple of globs"),
         ("[CorpusConfig", "2 * [CorpusConfig", "two configs are called cells"),
     ],
 )

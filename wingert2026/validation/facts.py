@@ -14,12 +14,12 @@ from datasets.utils import tqdm
 
 from builders.conventions import RESPONSE, of_subset
 from builders.errors import CorpusError
+from builders.families.nems import NemsCorpus
 from builders.nems.sessions import no_archive, read_session
 from builders.nems.signal import Signal
 from builders.release.local import Release
 from builders.shards.listed import UNLABELED
-from builders.validation.facts import declare
-from wingert2026.builder import Wingert2026
+from builders.validation.facts import Fact, declare
 
 PAPER = "Wingert et al. 2026, doi:10.1038/s41593-026-02216-0"
 RECORD = "doi:10.5281/zenodo.18331549"
@@ -31,10 +31,10 @@ AREAS_OF = ("LMD037a", "PRN008a", "SLJ032a", "SLJ032a-B")
 CELLS_OF = ("CLT027c", "CLT028c", "SLJ032a", "SLJ032a-B", "PRN056a", "LMD037a")
 
 
-def count_details(release: Release) -> dict[str, object]:
+def count_details(corpus: type[NemsCorpus], release: Release) -> dict[str, object]:
     """More facts from ``cell_list.csv``; opens no other file."""
     columns = ["cell_id", "site", "session", "area", "layer", "narrow", "goodpred"]
-    cells = Wingert2026.read_list(release).table.select(columns).to_pylist()
+    cells = corpus.read_list(release).table.select(columns).to_pylist()
     cohort = [cell for cell in cells if cell["area"] in ("A1", "PEG")]
     layers = Counter(cell["layer"] for cell in cohort)
     good = sum(bool(cell["goodpred"]) for cell in cohort)
@@ -62,13 +62,15 @@ def count_details(release: Release) -> dict[str, object]:
     }
 
 
-def count_records(release: Release, sessions: tuple[str, ...]) -> dict[str, object]:
+def count_records(
+    corpus: type[NemsCorpus], release: Release, sessions: tuple[str, ...]
+) -> dict[str, object]:
     """Facts from the recordings of some sessions; opens no other archive.
 
     A record is a pair of a cell and a stimulus of the same session. There are no data for a cell
     and a stimulus of different sessions.
     """
-    cells = Wingert2026.read_list(release).table
+    cells = corpus.read_list(release).table
     held, stimuli, records = 0, 0, 0
     trials: dict[str, set[int]] = {"est": set(), "val": set()}
     n_bins: set[int] = set()
@@ -96,9 +98,9 @@ def count_records(release: Release, sessions: tuple[str, ...]) -> dict[str, obje
     }
 
 
-def count_cohorts(release: Release) -> dict[str, object]:
+def count_cohorts(corpus: type[NemsCorpus], release: Release) -> dict[str, object]:
     """Facts from the recordings of all sessions; opens all archives."""
-    cells = Wingert2026.read_list(release).table
+    cells = corpus.read_list(release).table
     sessions = cells["session"].unique().to_pylist()
     length = {
         session: _n_bins(_responses(release, cells, session)[0])
@@ -140,97 +142,104 @@ def _texts(values: Iterable[str | int | None]) -> str:
     return ", ".join(map(str, sorted(set(values), key=lambda value: f"{value!s:0>9}")))
 
 
-FACTS = [
-    *declare(
-        "cell_list.csv",
-        Wingert2026.count_cells,
-        LIST,
-        {
-            "cells": 3259,
-            "cells in A1": 2128,
-            "cells in PEG": 746,
-            "cells in AC": 217,
-            "cells in HC": 37,
-            f"cells in {UNLABELED}": 131,
-            "sites": 68,
-            "sessions": 67,
-        },
-    ),
-    *declare(
-        "cell_list.csv",
-        count_details,
-        LIST,
-        {
-            "cells with a published id": 3259,
-            "sites with their published number of cells": 68,
-            "sessions with an area": 64,
-            "sessions with A1 cells": 50,
-            "sessions without area": "PRN010b, PRN011b, PRN020b",
-            "areas of LMD037a": "A1, AC",
-            "areas of PRN008a": "A1, AC",
-            "areas of SLJ032a": "PEG",
-            "areas of SLJ032a-B": "PEG",
-            "cells of CLT027c": 20,
-            "cells of CLT028c": 57,
-            "cells of SLJ032a": 76,
-            "cells of SLJ032a-B": 47,
-            "cells of PRN056a": 3,
-            "cells of LMD037a": 248,
-            "fewest and most cells of a site": "3, 248",
-        },
-    ),
-    *declare(
-        "cell_list.csv",
-        count_details,
-        f"{PAPER}; {LIST}",
-        {
-            "cells in A1+PEG": 2874,
-            "cells in A1+PEG, layer 13": 1046,
-            "cells in A1+PEG, layer 44": 744,
-            "cells in A1+PEG, layer 56": 1084,
-            "cells in A1+PEG, narrow": 477,
-            "cells in A1+PEG, goodpred": "81.3%",
-        },
-    ),
-    *declare(
-        "the recording of CLT027c",
-        partial(count_records, sessions=("CLT027c",)),
-        RECORDINGS,
-        {
-            "stimuli of CLT027c": 11,
-            "est stimuli of CLT027c": 9,
-            "val stimuli of CLT027c": 2,
-            "presentations of CLT027c's val": "1, 2",
-            "bins of CLT027c": "2200",
-            "records of CLT027c": 220,
-        },
-    ),
-    *declare(
-        "the recording of CLT028c",
-        partial(count_records, sessions=("CLT028c",)),
-        RECORDINGS,
-        {"stimuli of CLT028c": 106, "records of CLT028c": 6042},
-    ),
-    *declare(
-        "the recordings of CLT027c and CLT028c",
-        partial(count_records, sessions=("CLT027c", "CLT028c")),
-        RECORDINGS,
-        {
-            "stimuli of CLT027c and CLT028c": 117,
-            "records of CLT027c and CLT028c": 6262,
-            "pairs of CLT027c and CLT028c that do not exist": 2747,
-        },
-    ),
-    *declare(
-        "the recording of SLJ032a",
-        partial(count_records, sessions=("SLJ032a",)),
-        RECORDINGS,
-        {"stimuli of SLJ032a": 56},
-    ),
-    *declare(
-        "all recordings",
-        count_cohorts,
-        RECORDINGS,
-        {"sessions with a recording": 67, "sites with 2000 bins": 47, "sites with 2200 bins": 21},
-    ),
-]
+def facts(corpus: type[NemsCorpus]) -> list[Fact]:
+    """The published facts, each with its source."""
+    details, records = partial(count_details, corpus), partial(count_records, corpus)
+    return [
+        *declare(
+            "cell_list.csv",
+            corpus.count_cells,
+            LIST,
+            {
+                "cells": 3259,
+                "cells in A1": 2128,
+                "cells in PEG": 746,
+                "cells in AC": 217,
+                "cells in HC": 37,
+                f"cells in {UNLABELED}": 131,
+                "sites": 68,
+                "sessions": 67,
+            },
+        ),
+        *declare(
+            "cell_list.csv",
+            details,
+            LIST,
+            {
+                "cells with a published id": 3259,
+                "sites with their published number of cells": 68,
+                "sessions with an area": 64,
+                "sessions with A1 cells": 50,
+                "sessions without area": "PRN010b, PRN011b, PRN020b",
+                "areas of LMD037a": "A1, AC",
+                "areas of PRN008a": "A1, AC",
+                "areas of SLJ032a": "PEG",
+                "areas of SLJ032a-B": "PEG",
+                "cells of CLT027c": 20,
+                "cells of CLT028c": 57,
+                "cells of SLJ032a": 76,
+                "cells of SLJ032a-B": 47,
+                "cells of PRN056a": 3,
+                "cells of LMD037a": 248,
+                "fewest and most cells of a site": "3, 248",
+            },
+        ),
+        *declare(
+            "cell_list.csv",
+            details,
+            f"{PAPER}; {LIST}",
+            {
+                "cells in A1+PEG": 2874,
+                "cells in A1+PEG, layer 13": 1046,
+                "cells in A1+PEG, layer 44": 744,
+                "cells in A1+PEG, layer 56": 1084,
+                "cells in A1+PEG, narrow": 477,
+                "cells in A1+PEG, goodpred": "81.3%",
+            },
+        ),
+        *declare(
+            "the recording of CLT027c",
+            partial(records, sessions=("CLT027c",)),
+            RECORDINGS,
+            {
+                "stimuli of CLT027c": 11,
+                "est stimuli of CLT027c": 9,
+                "val stimuli of CLT027c": 2,
+                "presentations of CLT027c's val": "1, 2",
+                "bins of CLT027c": "2200",
+                "records of CLT027c": 220,
+            },
+        ),
+        *declare(
+            "the recording of CLT028c",
+            partial(records, sessions=("CLT028c",)),
+            RECORDINGS,
+            {"stimuli of CLT028c": 106, "records of CLT028c": 6042},
+        ),
+        *declare(
+            "the recordings of CLT027c and CLT028c",
+            partial(records, sessions=("CLT027c", "CLT028c")),
+            RECORDINGS,
+            {
+                "stimuli of CLT027c and CLT028c": 117,
+                "records of CLT027c and CLT028c": 6262,
+                "pairs of CLT027c and CLT028c that do not exist": 2747,
+            },
+        ),
+        *declare(
+            "the recording of SLJ032a",
+            partial(records, sessions=("SLJ032a",)),
+            RECORDINGS,
+            {"stimuli of SLJ032a": 56},
+        ),
+        *declare(
+            "all recordings",
+            partial(count_cohorts, corpus),
+            RECORDINGS,
+            {
+                "sessions with a recording": 67,
+                "sites with 2000 bins": 47,
+                "sites with 2200 bins": 21,
+            },
+        ),
+    ]
