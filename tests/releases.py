@@ -1,4 +1,4 @@
-"""Copies of a release to spoil: members rewritten, files put out of place."""
+"""Copies of a release to spoil, and to serve: members rewritten, files put out of place."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import shutil
 import tarfile
+import zipfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,21 @@ def copy_release(source: Path, folder: Path) -> Path:
         elif path.is_file():
             target.symlink_to(path)
     return folder
+
+
+def as_published(release: Path, folder: Path) -> dict[str, Path | bytes]:
+    """A release's files as they are on Zenodo: its directories as zips."""
+    files: dict[str, Path | bytes] = {}
+    for path in release.iterdir():
+        if path.is_dir():
+            outer = folder / f"{path.name}.zip"
+            with zipfile.ZipFile(outer, "w") as file:  # stored: the archives are packed already
+                for member in sorted(path.iterdir()):
+                    file.write(member, f"{path.name}/{member.name}")
+            files[outer.name] = outer
+        else:
+            files[path.name] = path
+    return {"wav.zip": b"not yet", **files}
 
 
 def rewrite(archive: Path, change: Change, added: Mapping[str, bytes] | None = None) -> None:

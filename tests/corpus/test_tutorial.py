@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.servers.hub import HubServer
 from tests.test_snippets import blocks
 
 TUTORIAL = REPOSITORY / "docs" / "new_corpus.md"
@@ -23,9 +22,13 @@ TUTORIAL = REPOSITORY / "docs" / "new_corpus.md"
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package of the tutorial, installed as an editable package is."""
-    folder = tmp_path_factory.mktemp("tutorial")
+    return write_package(tmp_path_factory.mktemp("tutorial"))
+
+
+def write_package(folder: Path) -> Path:
+    """Write the package of the tutorial, and its card, into a folder that can be on the path."""
     package = folder / "lab2020"
-    package.mkdir()
+    package.mkdir(parents=True)
     (package / "__init__.py").write_text(blocks(TUTORIAL, "py")[0])
     (package / "README.md").write_text(blocks(TUTORIAL, "md")[0])
     (project,) = blocks(TUTORIAL, "toml")
@@ -72,32 +75,6 @@ def test_the_commands_of_the_tutorial(place: Path) -> None:
     assert "sessions: 3" in said["info"]
     assert "; 0 differences" in said["validate"]
     assert "config_name: ABC001a" in (place / "lab2020" / "README.md").read_text()
-
-
-def test_it_is_drawn_exported_verified_and_pushed(place: Path, tmp_path: Path) -> None:
-    """As the other corpora, whose tests are in `plots/` and `export/`."""
-    release, out = tmp_path / "release", tmp_path / "out"
-    assert run(place, "builders", "synthesize", "lab2020", str(release)).returncode == 0
-    with HubServer(tmp_path / "hub") as hub:
-        environment = {
-            **hub.environment(place / "hf", "hf_owner"),
-            "LAB2020_DATA": str(release),
-            "BUILDERS_OFFLINE": "1",
-        }
-        for arguments in (
-            ("plot", "lab2020", "record", "--out", str(tmp_path / "record.png")),
-            ("plot", "lab2020", "coverage", "--out", str(tmp_path / "coverage.png")),
-            ("export", "lab2020", "--out", str(out)),
-            ("verify", str(out)),
-            ("push", "lab2020", "me/lab2020"),
-        ):
-            done = run(place, "builders", *arguments, **environment)
-            assert done.returncode == 0, done.stderr[-3000:]
-        files = hub.repository("me/lab2020").files()
-    assert (tmp_path / "record.png").read_bytes().startswith(b"\x89PNG")
-    exported = {path.relative_to(out).as_posix() for path in out.rglob("*.parquet")}
-    assert exported == {path for path in files if path.endswith(".parquet")}
-    assert len(exported) == 1 + 3 * 4
 
 
 LESS = """

@@ -24,6 +24,7 @@ from builders.release.fetched import FetchedRelease
 from builders.release.zips import read_index
 from nat4.builder import Nat4
 from tests.conftest import REPOSITORY, run_python
+from tests.releases import as_published
 from tests.servers.zenodo import REFERENCE, Fault, ZenodoServer
 from wingert2026.builder import Wingert2026
 
@@ -32,21 +33,6 @@ SITE = "CLT027c"
 MEGABYTE = 1 << 20
 POPULATION = "A1_NAT4_ozgf.fs100.ch18.tgz"
 RECORDS = {name: find_corpus(name).record for name in ("nat4", "wingert2026")}
-
-
-def as_published(release: Path, folder: Path) -> dict[str, Path | bytes]:
-    """A release's files as they are on Zenodo: its directories as zips."""
-    files: dict[str, Path | bytes] = {}
-    for path in release.iterdir():
-        if path.is_dir():
-            outer = folder / f"{path.name}.zip"
-            with zipfile.ZipFile(outer, "w") as file:  # stored: the archives are packed already
-                for member in sorted(path.iterdir()):
-                    file.write(member, f"{path.name}/{member.name}")
-            files[outer.name] = outer
-        else:
-            files[path.name] = path
-    return {"wav.zip": b"not yet", **files}
 
 
 @pytest.fixture(scope="module")
