@@ -11,6 +11,10 @@ from typing import Any
 from builders.texts import shown
 
 
+#: How many valid names a message lists.
+MOST_NAMES = 100
+
+
 class CorpusError(RuntimeError):
     """A problem with the input or with a file: what failed, where, why, and what to do next.
 
@@ -120,12 +124,14 @@ def unknown(
     valid: Iterable[str],
     *,
     where: object = "",
+    why: str = "",
     error: type[CorpusError] = CorpusError,
 ) -> CorpusError:
     """The error for an unknown name; its message lists similar names, then all valid names."""
     names = sorted(valid)
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return error(
-        f"unknown {kind} {name!r}", where=where, fix=f"{hint}valid names: {', '.join(names)}"
-    )
+    listed = ", ".join(names[:MOST_NAMES])
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    fix = f"{hint}valid names: {listed}{more}"
+    return error(f"unknown {kind} {name!r}", where=where, why=why, fix=fix)

@@ -7,9 +7,11 @@ is never finished there and their locks are never released, so both are made ane
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from builders.errors import CorpusError
@@ -105,3 +107,19 @@ def renewed_in_children(renew: Callable[[], object]) -> None:
     """Register a function to be called in each process that is forked from this one."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=renew)
+
+
+@contextmanager
+def children_without_interrupts() -> Iterator[None]:
+    """Context in which child processes are started that leave Ctrl-C to their parent.
+
+    A terminal sends it to all processes at once, and each child would print a traceback of its own.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only it sets signal handlers
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -67,7 +67,7 @@ READS: tuple[Callable[[Signal], object], ...] = (
     lambda signal: list(signal.bins(signal.cells, 1000)),
     lambda signal: list(signal.raster_blocks()),
     lambda signal: list(signal.windows(signal.stimuli())),
-    lambda signal: list(_spectrograms(StoredSpectrograms([signal]))),
+    lambda signal: list(_spectrograms(StoredSpectrograms([signal], joins=False))),
 )
 
 

@@ -103,6 +103,7 @@ class Nat4(CorpusBuilder):
         "size_categories": ["100K<n<1M"],
     }
     BUILDER_CONFIGS: ClassVar = _configs()
+    sound_ms = (ONSET_MS, ONSET_MS + 1000)
     DEFAULT_CONFIG_NAME = "all"
 
     @classmethod

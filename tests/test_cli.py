@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from datasets import load_dataset
 
+from builders import NAME, __version__
 from tests.conftest import REPOSITORY
 
 
@@ -64,3 +72,149 @@ def test_what_a_user_does_wrong_is_a_message_and_no_traceback(
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_version() -> None:
+    assert builders("--version").stdout == f"{NAME} {__version__}\n"
+
+
+def test_help_shows_the_defaults() -> None:
+    said = " ".join(builders("plot", "--help").stdout.replace("│", " ").split())
+    assert "[default: (CORPUS-FIGURE.png)]" in said
+    assert "[default: (all that the figure needs)]" in said
+    assert "[default: mini]" in builders("synthesize", "--help").stdout
+
+
+def test_the_shell_completes_names_of_corpora_and_configs() -> None:
+    def completed(typed: str) -> list[str]:
+        done = subprocess.run(
+            [Path(sys.executable).parent / "builders"],
+            env={**os.environ, "_BUILDERS_COMPLETE": "complete_bash", "COMP_WORDS": typed,
+                 "COMP_CWORD": str(len(typed.split()))},
+            cwd=REPOSITORY, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.stdout.split()
+
+    assert "wingert2026" in completed("builders info")
+    assert "CLT027c" in completed("builders export wingert2026")
+    assert "nat4" not in completed("builders export wingert2026")
+    assert completed("builders export no_such_corpus") == []
+
+
+def test_configs_and_the_rows_of_those_that_are_built(own_home: Path) -> None:
+    def rows() -> dict[str, dict[str, int | None]]:
+        found = json.loads(builders("configs", "wingert2026", "--json").stdout)
+        return {each["config"]: each["rows"] for each in found}
+
+    assert set(rows()["CLT027c"].values()) == {None}
+    load_dataset("./wingert2026", "CLT027c")
+    assert rows()["CLT027c"] == {"est": 180, "val": 40}
+    assert set(rows()["A1"].values()) == {None}
+    lines = builders("configs", "wingert2026").stdout.splitlines()
+    assert "CLT027c: est 180 rows, val 40 rows" in lines
+    assert "A1: est, val" in lines
+    assert "A1+PEG: est, val (default)" in lines
+    load_dataset("./wingert2026", "goodpred")
+    assert set(rows()["goodpred"].values()) == {None}  # a filter keeps some of the rows
+    cohort = load_dataset("./wingert2026", "A1+PEG", columns=["cell_id"])
+    assert rows()["A1+PEG"] == {split: len(of_split) for split, of_split in cohort.items()}
+
+
+def test_configs_without_a_release(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NAT4_DATA")
+    done = builders("configs", "nat4")
+    assert "A1: est, val" in done.stdout
+    assert done.stderr == ""
+
+
+def test_what_programs_are_told(own_home: Path) -> None:
+    def told(*arguments: str) -> Any:
+        return json.loads(builders(*arguments, "--json").stdout)
+
+    load_dataset("./wingert2026", "CLT027c")
+    state = told("status")
+    release = os.environ["WINGERT2026_DATA"]
+    assert state["wingert2026"]["release"]["folder"] == release
+    assert state["skipped"] == []
+    size = state["wingert2026"]["caches"]["shards"]["bytes"]
+    assert f"shards: {own_home}" in builders("status").stdout
+    assert told("fetch", "wingert2026")["to_fetch"] == []
+    cleaned = told("clean", "wingert2026")
+    assert (cleaned["removed"], cleaned["shards"]["bytes"]) == (False, size)
+    assert told("clean", "wingert2026", "--yes")["removed"] is True
+    assert told("clean", "wingert2026") == {"removed": False}
+
+
+def test_quiet(own_home: Path, tmp_path: Path) -> None:
+    def said(*options: str) -> tuple[str, str]:
+        assert builders("clean", "wingert2026", "--yes").returncode == 0
+        figure = ["plot", "wingert2026", "record", "--config", "CLT050c"]
+        export = ["export", "nat4", "A1", "--out", tmp_path / "out"]
+        drawn = builders(*options, *figure, "--out", tmp_path / "a.png")
+        return builders(*options, *export).stderr, drawn.stderr
+
+    exporting, notes = said()
+    assert "Exporting" in exporting
+    assert "CorpusWarning" in notes
+    assert said("-q") == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("CLT27c", "did you mean CLT027c"),
+        ("CLT029c", "the card lists it, but this release does not have it"),
+    ],
+)
+def test_a_wrong_site(home: Path, tmp_path: Path, name: str, message: str) -> None:
+    done = builders("export", "wingert2026", name, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_a_reader_that_has_read_enough_is_no_error(home: Path) -> None:
+    command = [sys.executable, "-m", "builders", "card", "wingert2026"]
+    child = subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout
+    assert child.stderr
+    child.stdout.close()
+    assert (child.stderr.read(), child.wait()) == ("", 0)
+
+
+def interrupted(*arguments: object, when: Callable[[], bool]) -> tuple[str, int]:
+    """What a command says that gets a Ctrl-C, as a terminal sends it, and its exit code."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "builders", *map(str, arguments)],
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Whoever runs the tests may ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not when():
+        assert child.poll() is None
+        time.sleep(0.02)
+    os.killpg(child.pid, signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    return said, child.returncode
+
+
+def test_an_interrupt_is_one_line(own_home: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "new", tmp_path / "out"
+    shards = own_home / "builders" / "shards"
+    some = lambda place: lambda: any(place.rglob("*.*"))  # noqa: E731
+    for arguments, when in (
+        (["synthesize", "wingert2026", folder, "--scale", "full"], some(folder)),
+        (["export", "wingert2026", "A1", "--out", out], some(shards)),
+        (
+            ["export", "wingert2026", "PEG", "--out", out, "--workers", 2],
+            some(shards / "wingert2026/data/PEG"),
+        ),
+    ):
+        said, code = interrupted("-q", *arguments, when=when)
+        assert said == "interrupted\n", arguments
+        assert code == 130

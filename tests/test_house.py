@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import REPOSITORY, run_python
 
 STAGES = (
-    *("release", "nems", "shards", "corpus", "repository"),
+    *("cli", "release", "nems", "shards", "corpus", "repository"),
     *("export", "families", "validation", "plots", "synthetic", "template", "testing"),
 )
 SHARED = (
@@ -71,7 +71,7 @@ def test_each_module_has_its_place() -> None:
     found = {path.name for path in (REPOSITORY / "builders").iterdir() if path.is_dir()}
     assert found - {"__pycache__"} == set(STAGES)
     modules = {path.stem for path in (REPOSITORY / "builders").glob("*.py")}
-    assert modules == {*SHARED, *FOR_USERS, "cli", "__init__", "__main__"}
+    assert modules == {*SHARED, *FOR_USERS, "__init__", "__main__"}
 
 
 def test_a_wheel_loads_both_corpora(home: Path, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class Wingert2026(NemsCorpus):
     }
     bands: ClassVar = {"": 32}
     frequencies = (200.0, 20_000.0)  # log spaced
+    sound_ms = (1000.0, None)
     cell_list = LIST
     areas = ("A1", "PEG", "AC", "HC", UNLABELED)
     # A session has up to 256 stimuli of 282 kB.

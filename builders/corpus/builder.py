@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 Scale = Literal["mini", "full"]
-FigureName = Literal["record", "coverage", "depth", "cells", "sessions"]
+FigureName = Literal["record", "coverage", "depth", "cells", "sessions", "quality"]
 
 
 class CorpusBuilder(Parquet):
@@ -67,6 +67,8 @@ class CorpusBuilder(Parquet):
     published: ClassVar[dict[str, str]]
     #: Centres of the lowest and the highest frequency band in Hz, if known.
     frequencies: ClassVar[tuple[float, float] | None] = None
+    #: When the sound begins and ends in the stimulus window, in ms, if known; for pictures.
+    sound_ms: ClassVar[tuple[float, float | None] | None] = None
     #: Bin width of responses and spectrograms in milliseconds.
     bin_ms: ClassVar[float] = 10.0
     #: The dataset card's YAML, without its configs.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from filelock import Timeout
@@ -52,13 +53,44 @@ def archives_of(
     return [found[path] for path in sorted(found)]
 
 
-def status(corpus: type[CorpusBuilder]) -> Iterator[str]:
-    """Lines of text that say what is on disk of a corpus; makes no request."""
-    yield from corpus.release().status()
-    for unit, why in read_excluded(corpus.corpus).items():
+def status(corpus: type[CorpusBuilder]) -> dict[str, Any]:
+    """What is on disk of a corpus, as JSON values; makes no request."""
+    return {
+        "release": corpus.release().status(),
+        "left_out": read_excluded(corpus.corpus),
+        "caches": {
+            name: {"folder": str(folder), "bytes": folder_size(folder)}
+            for name, folder in caches(corpus)
+        },
+    }
+
+
+def lines(state: Mapping[str, Any]) -> Iterator[str]:
+    """A `status` as lines of text."""
+    if error := state.get("error"):
+        yield error
+        return
+    release = state["release"]
+    if source := release.get("source"):
+        yield f"release: {release['folder']}, fetched on demand from {source}"
+    else:
+        yield f"release: {release['folder']}, yours, {megabytes(release['bytes'])}"
+    for name, file in release.get("files", {}).items():
+        yield f"  {name}: {_file_line(file)}"
+    for unit, why in state["left_out"].items():
         yield f"left out: {unit}: {why}"
-    for name, folder in caches(corpus):
-        yield f"{name}: {folder}, {megabytes(folder_size(folder))}"
+    for name, cache in state["caches"].items():
+        yield f"{name}: {cache['folder']}, {megabytes(cache['bytes'])}"
+
+
+def _file_line(file: Mapping[str, Any]) -> str:
+    here, missing = file["bytes"], file["missing"]
+    if "archives" in file:
+        n, of = file["archives"]
+        return f"{n} of {of} archives here, {megabytes(here)}; {megabytes(missing)} missing"
+    if not missing and missing is not None:
+        return f"here, {megabytes(here)}"
+    return f"missing, {megabytes(missing)}" if missing else "missing"
 
 
 def caches(corpus: type[CorpusBuilder]) -> list[tuple[str, Path]]:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from builders.errors import CorpusError
+from builders.threads import children_without_interrupts
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,7 +58,8 @@ def run_tasks(
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
         try:
-            names = {pool.submit(function, task): name for name, task in tasks.items()}
+            with children_without_interrupts():
+                names = {pool.submit(function, task): name for name, task in tasks.items()}
             for future in as_completed(names):
                 yield names[future], _outcome(future.result)
         finally:  # after an interrupt: finish running tasks, start no others

@@ -97,11 +97,17 @@ def read_response(trials: list[list[float]]) -> NDArray[np.float64]:
     return response
 
 
-def mean_rate(response: NDArray[np.float64], bin_seconds: float) -> NDArray[np.float64]:
-    """Spikes/s in each bin, (T,), over the trials that have the bin; NaN where none has it."""
-    known = ~np.isnan(response)
-    rate = np.full(response.shape[1], np.nan)
-    np.divide(np.nansum(response, axis=0), known.sum(axis=0), out=rate, where=known.any(axis=0))
+def mean_rate(
+    response: NDArray[np.float64], bin_seconds: float, width: int = 1
+) -> NDArray[np.float64]:
+    """Spikes/s in each `width` bins, over the trials that have them; NaN where none has any."""
+    n_bars = -(-response.shape[1] // width)
+    padded = np.full((len(response), n_bars * width), np.nan)
+    padded[:, : response.shape[1]] = response
+    bars = padded.reshape(len(response), n_bars, width)
+    known = (~np.isnan(bars)).sum(axis=(0, 2))
+    rate = np.full(n_bars, np.nan)
+    np.divide(np.nansum(bars, axis=(0, 2)), known, out=rate, where=known > 0)
     return rate / bin_seconds
 
 
@@ -122,11 +128,11 @@ def spike_times(response: NDArray[np.float64], bin_seconds: float) -> list[NDArr
     return times
 
 
-def count_values(column: pa.ChunkedArray) -> list[tuple[str, int]]:
-    """How often each value occurs, most frequent first, `NOT_STATED` last."""
+def count_values(column: pa.ChunkedArray, by_name: bool = False) -> list[tuple[str, int]]:
+    """How often each value occurs, most frequent first or `by_name`, `NOT_STATED` last."""
     words = {None: NOT_STATED, True: "yes", False: "no"}
     pairs = [(row["values"], row["counts"]) for row in column.value_counts().to_pylist()]
-    pairs.sort(key=lambda pair: (pair[0] is None, -pair[1], pair[0]))
+    pairs.sort(key=lambda pair: (pair[0] is None, 0 if by_name else -pair[1], pair[0]))
     return [(words.get(value, value), count) for value, count in pairs]
 
 

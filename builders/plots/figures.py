@@ -1,4 +1,4 @@
-"""Figures of a corpus: one record, coverage, depth of cells, kinds of cells, and sessions.
+"""Figures of a corpus: coverage, depth and kinds of cells, and sessions.
 
 Every function takes what `datasets.load_dataset` returned (one split, or all of a config) and
 returns a `matplotlib.figure.Figure`, which needs no display; `save` writes it. Only
@@ -7,14 +7,16 @@ returns a `matplotlib.figure.Figure`, which needs no display; `save` writes it. 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -25,26 +27,19 @@ from builders.plots.data import (
     count_values,
     find_coverage,
     find_presented,
-    mean_rate,
     order,
     read_cell_columns,
-    read_response,
-    read_stimulus,
-    spike_times,
 )
 from builders.plots.style import (
-    BLUE,
     GREY,
     PALETTE,
     SUBSET_COLORS,
     TICK_STEPS,
-    frequency_ticks,
     label,
     new_figure,
     plural,
 )
-from builders.ragged import shapes
-from builders.rows import Data, column_names, read_table
+from builders.rows import Data, column_names
 
 #: Columns that `cells` can count, and their titles.
 KINDS = {
@@ -56,110 +51,8 @@ KINDS = {
 }
 
 
-def record(
-    records: Data,
-    stimuli: Data,
-    row: int | None = None,
-    *,
-    frequencies: tuple[float, float] | None = None,
-    note: str = "",
-) -> Figure:
-    """One record under its stimulus: spectrogram, spikes of every trial, and their mean rate.
-
-    Parameters
-    ----------
-    records : Dataset or DatasetDict
-        Records with spike counts.
-    stimuli : Dataset or DatasetDict
-        The stimuli; they must contain the record's.
-    row : int, optional
-        Which record; `typical_record` if None. The splits of a `DatasetDict` count as one table.
-    frequencies : (float, float), optional
-        Centre frequencies of the lowest and highest band in Hz, between which the bands are spaced
-        logarithmically. If None, the axis counts bands.
-    note : str, optional
-        A small line below the figure.
-
-    Returns
-    -------
-    Figure
-        Three axes with one time axis in seconds, as long as the longest trial or the spectrogram;
-        each ends where its data end. Several spikes in one bin are drawn as ticks next to each
-        other, spread over the bin. The PSTH (peristimulus time histogram) is the mean of the
-        counts in each bin of the trials that have it, over the bin's width, in spikes/s.
-
-    Raises
-    ------
-    CorpusError
-        If there is no such record, its stimulus is not among `stimuli`, or its values are no
-        counts.
-    """
-    table = read_table(records, ("stim_id", "cell_id", "area", "subset", "response"))
-    row = typical_record(records) if row is None else row
-    if not 0 <= row < len(table):
-        raise CorpusError(f"cannot draw record {row}", why=f"there are {len(table)}")
-    drawn = table.slice(row, 1).to_pylist()[0]
-    response = read_response(drawn["response"])
-    spectrogram, bin_seconds = read_stimulus(stimuli, drawn["stim_id"])
-
-    figure, (sound, raster, psth) = new_figure(
-        6.0, 3, 1, note, sharex=True, height_ratios=(1.1, 1.3, 0.9)
-    )
-    area, trials = drawn["area"] or "area not stated", plural(len(response), "trial")
-    figure.suptitle(
-        f"{drawn['cell_id']} ({area}): {_name(drawn['stim_id'])}, {drawn['subset']}, {trials}",
-        fontsize=10,
-    )
-    bands, bins = spectrogram.shape
-    extent = (0, bins * bin_seconds, -0.5, bands - 0.5)
-    if bins:
-        sound.imshow(spectrogram, origin="lower", aspect="auto", extent=extent, cmap="magma")
-    else:
-        sound.set_title("no spectrogram", fontsize=9)
-    label(sound, y="band" if frequencies is None else "frequency (kHz)")
-    if frequencies is not None:
-        frequency_ticks(sound, bands, *frequencies)
-
-    raster.eventplot(
-        spike_times(response, bin_seconds),
-        lineoffsets=range(1, len(response) + 1),
-        linelengths=0.8,
-        linewidths=0.7,
-        colors="black",
-    )
-    raster.set_ylim(len(response) + 0.6, 0.4)
-    raster.yaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=TICK_STEPS))
-    label(raster, y="trial")
-
-    edges = np.arange(response.shape[1] + 1) * bin_seconds
-    psth.stairs(mean_rate(response, bin_seconds), edges, fill=True, color=BLUE)
-    psth.set_ylim(bottom=0)
-    psth.set_xlim(0, max(bins * bin_seconds, edges[-1]))
-    label(psth, x="time from the start of the stimulus window (s)", y="rate (spikes/s)")
-    figure.align_ylabels()
-    return figure
-
-
-def typical_record(records: Data) -> int:
-    """The row number of a typical record to draw.
-
-    Candidates are the validation records (or all, if there are none) with the most trials. Chosen
-    is the record at the third quartile of spike counts, which is neither silent nor the busiest.
-    """
-    table = read_table(records, ("subset", "response"))
-    if len(table) == 0:
-        raise CorpusError("cannot draw a record", why="there are none")
-    is_val = np.array(pc.equal(table["subset"], "val"))
-    trials, _ = shapes(table["response"])
-    candidates = np.flatnonzero(is_val if is_val.any() else np.ones(len(table), bool))
-    candidates = candidates[trials[candidates] == trials[candidates].max()]
-    counts = (table["response"][int(row)].values.flatten() for row in candidates)
-    spikes = [np.nansum(each.to_numpy(zero_copy_only=False)) for each in counts]
-    return int(candidates[np.argsort(spikes, kind="stable")[3 * (len(spikes) - 1) // 4]])
-
-
 def coverage(records: Data, *, note: str = "") -> Figure:
-    """Draw which cells have data for which stimuli: dark where a (stimulus, cell) pair has data.
+    """Draw which cells have data for which stimuli, in the colour of the subset.
 
     Parameters
     ----------
@@ -172,7 +65,8 @@ def coverage(records: Data, *, note: str = "") -> Figure:
     -------
     Figure
         An image of (stimuli, cells). Stimuli are ordered by session, subset and name, cells by
-        session and site. If each session has its own stimuli, the image is block-diagonal.
+        session and site. If each session has its own stimuli, the image is block-diagonal. Pixels
+        are 0 without data, 1 in ``est`` and 2 in ``val``.
 
     Raises
     ------
@@ -187,9 +81,16 @@ def coverage(records: Data, *, note: str = "") -> Figure:
     present = found.present[np.ix_(rows, columns)]
     sessions = np.array(found.cells["session"].to_pylist())[columns]
 
+    subsets = np.array(found.stimuli["subset"].to_pylist())[rows]
+    shade = np.array([1 + SUBSETS.index(subset) for subset in subsets], np.uint8)
+
     figure, (axes,) = new_figure(5.6, 1, 1, note)
-    shades = LinearSegmentedColormap.from_list("presence", ["#EDEDED", BLUE])
-    axes.imshow(present, cmap=shades, vmin=0, vmax=1, aspect="auto")
+    colors = {"no data": "#EDEDED", **SUBSET_COLORS}
+    shades = ListedColormap([*colors.values()])
+    shown = present * shade[:, None]
+    axes.imshow(shown, cmap=shades, vmin=0, vmax=2, aspect="auto", interpolation="nearest")
+    patches = [Patch(color=color, label=name) for name, color in colors.items()]
+    figure.legend(handles=patches, loc="outside lower right", ncols=3, fontsize=8, frameon=False)
     stimuli = plural(present.shape[0], "stimulus", "stimuli")
     label(axes, x=f"{plural(present.shape[1], 'cell')}, by session", y=stimuli)
     axes.set_title(
@@ -246,6 +147,16 @@ def depth(cells: Data, *, note: str = "") -> Figure:
             )
         axes.set_title(f"{area} ({plural(count, 'cell')})", fontsize=9, pad=16)
         label(axes, x="spike width (ms)")
+    panels[-1].annotate(
+        "border of layers 3 and 4",
+        (1, 0),
+        (-2, 2),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        fontsize=7,
+        bbox={"color": "white", "alpha": 0.8, "pad": 0.5},
+    )
     panels[0].invert_yaxis()
     panels[0].set_ylabel("depth below the border of layers 3 and 4 (µm)", fontsize=9)
     missing = len(table) - len(stated)
@@ -269,7 +180,8 @@ def cells(data: Data, *, note: str = "") -> Figure:
     Returns
     -------
     Figure
-        Up to three panels of bars, with the most frequent value first and missing values last.
+        Up to three panels of bars, with the most frequent value first and missing values last;
+        layers from the surface down.
 
     Raises
     ------
@@ -282,7 +194,7 @@ def cells(data: Data, *, note: str = "") -> Figure:
             "cannot draw the cells", why=f"the data have no column {', '.join(KINDS)}"
         )
     table = read_cell_columns(data, kinds)
-    counts = {kind: count_values(table[kind]) for kind in kinds}
+    counts = {kind: count_values(table[kind], by_name=kind == "layer") for kind in kinds}
     height = max(len(each) for each in counts.values())
 
     row = 0.22 if height <= 12 else 0.16
@@ -320,8 +232,11 @@ def sessions(data: Data, *, note: str = "", bin_ms: float = 1000 * BIN_SECONDS) 
     Returns
     -------
     Figure
-        One row per session and four panels. Points are medians, lines go from minimum to maximum.
-        The length of a stimulus is that of its spectrogram or, for records, of its longest trial.
+        One row per session, and up to four panels: the length of stimuli and their number of
+        trials (points are medians, lines go from minimum to maximum), the number of stimuli and
+        the time of all their presentations (bars, ``est`` and ``val`` after one another). What is
+        the same everywhere has no panel and stands in the title. The length of a stimulus is that
+        of its spectrogram or, for records, of its longest trial.
 
     Raises
     ------
@@ -333,36 +248,53 @@ def sessions(data: Data, *, note: str = "", bin_ms: float = 1000 * BIN_SECONDS) 
     session = np.array([names.index(name) for name in presented["session"].to_pylist()])
     subset = np.array(presented["subset"].to_pylist())
     trials, seconds = presented["trials"].to_numpy(), presented["seconds"].to_numpy()
-    rows = np.arange(len(names))
+    of_subset = {name: subset == name for name in SUBSETS}
 
-    figure, panels = new_figure(
-        1.3 + 0.15 * max(len(names), 6), 1, 4, note, sharey=True, width_ratios=(2, 3, 3, 3)
-    )
-    lengths, numbers, repetitions, minutes = panels
-    _spread(lengths, session, seconds, 0, GREY)
-    start = {axes: np.zeros(len(names)) for axes in (numbers, minutes)}
-    for name, shift in zip(SUBSETS, (-0.15, 0.15), strict=True):
-        of = subset == name
-        weights = {numbers: of * 1.0, minutes: of * trials * seconds / 60}
-        for axes, weight in weights.items():
-            width = np.bincount(session, weight, len(names))
-            axes.barh(rows, width, 0.7, start[axes], color=SUBSET_COLORS[name], label=name)
-            start[axes] = start[axes] + width
-        _spread(repetitions, session[of], trials[of], shift, SUBSET_COLORS[name])
-    titles = ("stimulus window (s)", "stimuli", "trials per stimulus", "presented (min)")
-    for axes, title in zip(panels, titles, strict=True):
+    def show_spreads(axes: Axes) -> None:
+        for (name, of), shift in zip(of_subset.items(), (-0.15, 0.15), strict=True):
+            _spread(axes, session[of], trials[of], shift, SUBSET_COLORS[name])
+
+    def show_sums(axes: Axes, values: NDArray[Any]) -> None:
+        start = np.zeros(len(names))
+        for name, of in of_subset.items():
+            width = np.bincount(session, of * values, len(names))
+            color = SUBSET_COLORS[name]
+            axes.barh(np.arange(len(names)), width, 0.7, start, color=color, label=name)
+            start = start + width
+
+    drawn: dict[str, Callable[[Axes], None]] = {
+        "stimulus window (s)": lambda axes: _spread(axes, session, seconds, 0, GREY),
+        "number of stimuli": lambda axes: show_sums(axes, np.ones(len(subset))),
+        "trials per stimulus": show_spreads,
+        "presented in all (min)": lambda axes: show_sums(axes, trials * seconds / 60),
+    }
+    facts = [plural(len(names), "session")]
+    if (seconds == seconds[0]).all():
+        del drawn["stimulus window (s)"]
+        facts.append(f"each stimulus window has {seconds[0]:g} s")
+    counts = {name: np.unique(trials[of]) for name, of in of_subset.items()}
+    if all(len(each) < 2 for each in counts.values()):
+        del drawn["trials per stimulus"]
+        each = [f"{plural(n[0], 'trial')} of each {name}" for name, n in counts.items() if len(n)]
+        facts.append(" and ".join(each) + " stimulus")
+
+    height = 1.3 + 0.15 * max(len(names), 6)
+    figure, panels = new_figure(height, 1, len(drawn), note, sharey=True)
+    for axes, (title, draw) in zip(panels, drawn.items(), strict=True):
+        draw(axes)
+        axes.set_title(title, fontsize=9, loc="left")
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_xlim(0, 1.08 * axes.dataLim.x1)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=TICK_STEPS))
         axes.spines[["left"]].set_visible(False)
-        label(axes, x=title)
+        label(axes)
         axes.tick_params(axis="y", length=0, labelsize=7)
         axes.grid(axis="y", color="#EDEDED", lw=0.5)
         axes.set_axisbelow(True)
-    lengths.set_yticks(rows, names)
-    handles, labels = numbers.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=8, frameon=False)
-    figure.suptitle(plural(len(names), "session"), fontsize=10)
+    panels[0].set_yticks(np.arange(len(names)), names)
+    patches = [Patch(color=color, label=name) for name, color in SUBSET_COLORS.items()]
+    figure.legend(handles=patches, loc="outside lower right", ncols=2, fontsize=8, frameon=False)
+    figure.suptitle("; ".join(facts), fontsize=10)
     return figure
 
 
@@ -392,7 +324,3 @@ def _spread(
         of_group = values[group == row]
         axes.hlines(row + shift, of_group.min(), of_group.max(), color=color, lw=1.2)
         axes.plot(np.median(of_group), row + shift, "o", color=color, ms=2.8)
-
-
-def _name(stim_id: str) -> str:
-    return stim_id.rpartition("/")[2]

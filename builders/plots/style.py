@@ -37,10 +37,29 @@ TICK_STEPS = (1, 2, 5, 10)
 FREQUENCY_TICKS = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the file's suffix names, at 150 dots per inch."""
+def save(
+    figure: Figure,
+    path: Path,
+    dpi: float = DOTS_PER_INCH,
+    size: tuple[float, float] | None = None,
+) -> None:
+    """Write a figure in the format that the file's suffix names.
+
+    Parameters
+    ----------
+    figure : Figure
+        What a function of `builders.plots` returned.
+    path : Path
+        A file that ends in .png, .svg or .pdf.
+    dpi : float
+        Dots per inch of a .png.
+    size : (float, float), optional
+        Width and height in inches; if None, 8 inches and as high as the figure needs.
+    """
     check_suffix(path)
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    if size:
+        figure.set_size_inches(size)
+    figure.savefig(path, dpi=dpi)
 
 
 def check_suffix(path: Path) -> None:

@@ -15,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from builders.errors import CorpusError, CorpusWarning
-from builders.files import FINGERPRINT, digest, megabytes, replace_file, settle
+from builders.files import FINGERPRINT, digest, replace_file, settle
 from builders.release.archive import Archive
 from builders.release.download import NoRanges, forget
 from builders.release.local import Release, archives_in_zip
@@ -52,25 +53,20 @@ class FetchedRelease(Release):
         self.remote = remote
         self.before_whole = warn_user
 
-    def status(self) -> Iterator[str]:
-        yield f"release: {self.folder}, fetched on demand from {self.source}"
-        members = {name: self.members_of(name) for name in self.remote.published}
-        known = self.known()
-        for name in self.remote.published:
-            path = self.folder / name
-            if path.is_file():
-                yield f"  {name}: here, {megabytes(path.stat().st_size)}"
-            elif members[name]:
-                here = [each for each in members[name] if each.path.is_file()]
-                missing = sum(each.size for each in members[name]) - sum(e.size for e in here)
-                size = sum(each.path.stat().st_size for each in here)
-                yield (
-                    f"  {name}: {len(here)} of {len(members[name])} archives here, "
-                    f"{megabytes(size)}; {megabytes(missing)} missing"
-                )
-            else:
-                size_of = f", {megabytes(known[name].size)}" if name in known else ""
-                yield f"  {name}: missing{size_of}"
+    def status(self) -> dict[str, Any]:
+        files = {name: self._file_status(name) for name in self.remote.published}
+        return {**super().status(), "source": self.source, "files": files}
+
+    def _file_status(self, name: str) -> dict[str, Any]:
+        path, known = self.folder / name, self.known()
+        if path.is_file():
+            return {"bytes": path.stat().st_size, "missing": 0}
+        if members := self.members_of(name):
+            here = [each for each in members if each.path.is_file()]
+            missing = sum(each.size for each in members) - sum(each.size for each in here)
+            size = sum(each.path.stat().st_size for each in here)
+            return {"bytes": size, "missing": missing, "archives": [len(here), len(members)]}
+        return {"bytes": 0, "missing": known[name].size if name in known else None}
 
     def stamp(self) -> object:
         return self.remote.number
@@ -136,16 +132,17 @@ class FetchedRelease(Release):
 
     def fetch_all(self, wanted: Sequence[Archive]) -> list[CorpusError]:
         failures = []
-        with (
-            self.remote.one_bar(sum(each.size for each in wanted)),
-            ThreadPoolExecutor(CONNECTIONS) as pool,
-        ):
-            running = [pool.submit(each.fetch) for each in wanted if each.fetch]
-            for each in as_completed(running):
-                try:
-                    each.result()
-                except CorpusError as error:
-                    failures.append(error)
+        pool = ThreadPoolExecutor(CONNECTIONS)
+        try:
+            with self.remote.one_bar(sum(each.size for each in wanted)):
+                running = [pool.submit(each.fetch) for each in wanted if each.fetch]
+                for each in as_completed(running):
+                    try:
+                        each.result()
+                    except CorpusError as error:
+                        failures.append(error)
+        finally:  # Ctrl-C: what runs is not waited for, and what waits does not begin
+            pool.shutdown(wait=False, cancel_futures=True)
         return failures
 
     def damaged(self) -> Iterator[Path]:

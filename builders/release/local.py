@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from builders.errors import CorpusError
-from builders.files import folder_size, megabytes
+from builders.files import folder_size
 from builders.release.archive import Archive, ambiguous, differ, stat_key
 from builders.release.folders import (
     ARCHIVE,
@@ -82,9 +82,14 @@ class Release:
         """
         return []
 
-    def status(self) -> Iterator[str]:
-        """Lines of text that say what of the release is on disk; makes no request."""
-        yield f"release: {self.folder}, yours, {megabytes(folder_size(self.folder))}"
+    def status(self) -> dict[str, Any]:
+        """What of the release is on disk, as JSON values; makes no request.
+
+        A fetched release also has its ``source`` and its ``files``: of each the ``bytes`` that are
+        here and those that are ``missing`` (None: not known), and, of a zip of which single
+        archives are fetched, how many are here and how many there are.
+        """
+        return {"folder": str(self.folder), "bytes": folder_size(self.folder)}
 
     def stamp(self) -> object:
         """A value that changes with the files at the top, or with the names in the places below."""

@@ -246,9 +246,14 @@ class CorpusFileSystem(AbstractFileSystem):
             files = [file for file in below if fnmatchcase(file[level], part)]
             if not files:
                 valid = {file[level] for file in below} or {"nothing below it"}
-                where = repository.where
+                is_listed = part in repository.builder.builder_configs
                 raise unknown(
-                    f"name in corpus://{pattern}:", part, valid, where=where, error=MissingError
+                    f"name in corpus://{pattern}:",
+                    part,
+                    valid,
+                    where=repository.where,
+                    why="the card lists it, but this release does not have it" if is_listed else "",
+                    error=MissingError,
                 )
 
 

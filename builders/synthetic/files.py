@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from builders.errors import CorpusError, unknown
+from builders.threads import children_without_interrupts
 
 
 def new_release(folder: Path, scale: str) -> Path:
@@ -53,7 +54,8 @@ def run_writers(writers: Sequence[Callable[[], object]]) -> None:
     from datasets.utils import tqdm  # silent where progress bars are disabled; slow to import
 
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        jobs = [pool.submit(writer) for writer in writers]
+        with children_without_interrupts():
+            jobs = [pool.submit(writer) for writer in writers]
         try:
             for job in tqdm(as_completed(jobs), "synthetic files", len(jobs)):
                 job.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import textwrap
 from collections import Counter, defaultdict
@@ -19,11 +20,15 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
+from builders import plots as figures
 from builders.cli import app
+from builders.conventions import NARROW_MS
 from builders.corpus.registry import find_corpus
 from builders.errors import CorpusError
-from builders.plots import figures, style
+from builders.metrics import cell_quality
 from builders.plots import load as figure_data
+from builders.plots import style
+from builders.ragged import shapes
 from tests.conftest import run_python
 
 
@@ -57,6 +62,11 @@ def records(responses: list[Any], subsets: list[str]) -> Dataset:
 
 def image(figure: Figure, axes: int = 0) -> Any:
     return np.asarray(figure.axes[axes].images[0].get_array())
+
+
+def present(figure: Figure) -> Any:
+    """Which pairs are drawn in any colour."""
+    return image(figure) > 0
 
 
 # record
@@ -124,10 +134,14 @@ def test_the_record_of_a_corpus_under_its_stimulus(home: Path, corpus: str) -> N
         assert Counter(int(time // 0.01) for time in of_trial) == {
             number: count for number, count in enumerate(trial) if count
         }
-    np.testing.assert_allclose(
-        rate, [sum(trial[i] for trial in row["response"]) / trials / 0.01 for i in range(bins)]
-    )
-    assert len(edges) == bins + 1
+    width = next(n for n in (1, 2, 5, 10) if bins <= 250 * n)
+    of_bars = [
+        [n for trial in row["response"] for n in trial[i : i + width]]
+        for i in range(0, bins, width)
+    ]
+    np.testing.assert_allclose(rate, [sum(each) / len(each) / 0.01 for each in of_bars])
+    assert edges[-1] == pytest.approx(bins * 0.01)
+    assert figure.axes[2].get_ylabel() == f"rate (spikes/s,\nin {10 * width} ms)"
     stimulus = next(each for each in stimuli["val"] if each["stim_id"] == row["stim_id"])
     assert image(figure).tolist() == stimulus["spectrogram"]
     assert figure.axes[0].images[0].get_extent()[:2] == pytest.approx([0, bins * 0.01])
@@ -135,7 +149,79 @@ def test_the_record_of_a_corpus_under_its_stimulus(home: Path, corpus: str) -> N
         assert axes.get_xlim() == pytest.approx((0, bins * 0.01))
     for part in (row["cell_id"], row["area"], row["stim"], f"{trials} trials"):
         assert part in figure.get_suptitle()
-    assert figure.axes[0].get_ylabel() == "band"
+    assert figure.axes[0].get_ylabel() == "band number"
+
+
+def test_many_bins_are_averaged_into_bars() -> None:
+    nan = float("nan")
+    bins = np.zeros((2, 501))
+    bins[:, 2], bins[0, 499], bins[0, 500], bins[1, 500] = 2, 3, 1, nan
+    data = records([bins.tolist()], ["val"])
+    stimuli = table(stim_id=["s/0"], spectrogram=[[[0.0] * 501]], dt_ms=[10.0])
+    _, rate, edges = drawn_record(figures.record(data, stimuli))
+    assert len(rate) == 101  # of 5 bins each, but for the last
+    assert {place: n for place, n in enumerate(rate) if n} == {
+        0: pytest.approx(4 / 10 / 0.01),
+        99: pytest.approx(3 / 10 / 0.01),
+        100: pytest.approx(1 / 0.01),
+    }
+    assert edges[-2:] == pytest.approx([5.0, 5.01])
+
+
+def test_the_sound_is_marked_where_it_begins_and_ends() -> None:
+    data = records([[[0, 1]]], ["val"])
+    stimuli = table(stim_id=["s/0"], spectrogram=[[[0, 1]] * 2], dt_ms=[10.0])
+    for sound_ms, marks in ((None, []), ((5.0, None), [0.005]), ((5.0, 15.0), [0.005, 0.015])):
+        figure = figures.record(data, stimuli, sound_ms=sound_ms)
+        for axes in figure.axes:
+            assert [line.get_xdata()[0] for line in axes.lines] == marks
+        assert [text.get_text() for text in figure.axes[0].texts] == ["sound on", "off"][
+            : len(marks)
+        ]
+        (bar,) = figure.axes[0].child_axes
+        assert bar.get_ylabel() == "level (as released)"
+
+
+def test_a_filter_has_the_same_colours_above_and_below_zero() -> None:
+    figure = figures.strf([[0.0, -2.0], [1.0, 0.0]], 10.0, frequencies=(200, 20_000), title="c0")
+    axes, bar = figure.axes
+    assert image(figure).tolist() == [[0.0, -2.0], [1.0, 0.0]]
+    assert axes.images[0].get_clim() == (-2.0, 2.0)
+    assert axes.images[0].get_extent() == [0, 20, -0.5, 1.5]
+    assert (axes.get_title(), axes.get_ylabel(), bar.get_ylabel()) == (
+        "c0",
+        "frequency (kHz)",
+        "weight",
+    )
+    assert figures.strf([[0.0]], 10.0).axes[0].images[0].get_clim() == (-1.0, 1.0)
+    for wrong in ([0.0, 1.0], [[float("nan")]]):
+        with pytest.raises(CorpusError, match="cannot draw the filter"):
+            figures.strf(wrong, 10.0)
+
+
+def test_the_quality_of_cells_is_what_the_metrics_say(home: Path) -> None:
+    val = load(home, "nat4", "all")["val"]
+    axes = figures.quality(load(home, "nat4", "all")).axes[0]
+    measured = cell_quality(val).to_pylist()
+    area = {row["cell_id"]: row["area"] for row in rows(home, "nat4", "cells", "cell_id", "area")}
+    expected = defaultdict(list)
+    for row in measured:
+        if row["signal_power"] > 0 and np.isfinite(row["cc_max"]):
+            expected[area[row["cell_id"]]].append((row["signal_power"], row["cc_max"]))
+    drawn = {}
+    for points in axes.collections:
+        name, _, count = points.get_label().partition(" (")
+        drawn[name] = [tuple(point) for point in points.get_offsets().tolist()]
+        assert count == f"{len(drawn[name])} cells)"
+    assert drawn == expected
+    assert len(drawn) == 2
+    left = len(measured) - sum(map(len, expected.values()))
+    assert axes.get_title().startswith(f"{len(measured) - left} cells; {left} more have no signal")
+
+
+def test_single_trials_say_nothing_of_quality(home: Path) -> None:
+    with pytest.raises(CorpusError, match="presented twice or more"):
+        figures.quality(load(home, "nat4", "all")["est"])
 
 
 def test_the_typical_record_is_of_val_with_most_trials_and_the_third_quartile_of_spikes() -> None:
@@ -198,9 +284,12 @@ def test_two_sites_make_two_blocks(home: Path) -> None:
     sites = [load(home, "wingert2026", site) for site in ("CLT027c", "CLT028c")]
     both = concatenate_datasets([split for site in sites for split in site.values()])
     figure = figures.coverage(both)
-    drawn = image(figure)
+    drawn = present(figure)
     assert drawn.shape == (117, 77)
     assert (drawn.sum(), (~drawn).sum()) == (6262, 2747)
+    assert image(figure)[:11, 0].tolist() == [1] * 9 + [2] * 2  # est, then val
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["no data", "est", "val"]
     assert drawn[:11, :20].all()
     assert drawn[11:, 20:].all()
     assert figure.axes[0].get_title().startswith("6,262 of 9,009 ")
@@ -213,7 +302,7 @@ def test_two_sites_make_two_blocks(home: Path) -> None:
 
 def test_coverage_is_what_a_set_of_pairs_says(home: Path, corpus: str) -> None:
     found = rows(home, corpus, "all", "stim_id", "subset", "cell_id", "site", "session")
-    drawn = image(figures.coverage(load(home, corpus, "all")))
+    drawn = present(figures.coverage(load(home, corpus, "all")))
     assert drawn.sum() == len(found)
     assert drawn.tolist() == slow_coverage(found)
 
@@ -223,7 +312,7 @@ def test_coverage_in_any_order_of_rows(home: Path) -> None:
     shuffled = data.shuffle(seed=1)
     columns = ["stim_id", "subset", "cell_id", "site", "session"]
     expected = slow_coverage(list(shuffled.select_columns(columns)))
-    assert image(figures.coverage(shuffled)).tolist() == expected
+    assert present(figures.coverage(shuffled)).tolist() == expected
 
 
 def test_small_sessions_give_way_where_names_would_overlap() -> None:
@@ -261,7 +350,8 @@ def test_cells_lie_at_their_depth_and_spike_width(home: Path) -> None:
         assert axes.yaxis_inverted()
         cut_off = [line for line in axes.lines if line.get_linestyle() == "--"]
         assert [list(line.get_xdata()) for line in cut_off] == [[0.35, 0.35]]
-        assert [each.get_text() for each in axes.texts] == ["narrow", "regular"]
+        border = ["border of layers 3 and 4"] * (axes is figure.axes[-1])
+        assert [each.get_text() for each in axes.texts] == ["narrow", "regular", *border]
     assert drawn == expected
     missing = len(found) - sum(map(len, expected.values()))
     assert figure.get_suptitle().startswith(f"{len(found) - missing} cells ({missing} more lack")
@@ -270,7 +360,7 @@ def test_cells_lie_at_their_depth_and_spike_width(home: Path) -> None:
 def test_the_cut_off_parts_narrow_from_regular_as_the_list_does(home: Path) -> None:
     for row in rows(home, "wingert2026", "cells"):
         if row["sw"] is not None:
-            assert (row["sw"] < figures.NARROW_MS) == row["narrow"]
+            assert (row["sw"] < NARROW_MS) == row["narrow"]
 
 
 def test_a_corpus_without_depths_says_which_figures_it_has(home: Path) -> None:
@@ -317,9 +407,12 @@ def test_bars_count_the_cells(home: Path, corpus: str) -> None:
     assert drawn == [
         Counter(words.get(row[kind], row[kind]) for row in found) for kind in kinds[corpus]
     ]
-    for panel in drawn:
+    for kind, panel in zip(kinds[corpus], drawn, strict=True):
         stated = [count for name, count in panel.items() if name != "not stated"]
-        assert stated == sorted(stated, reverse=True)
+        if kind == "layer":
+            assert list(panel)[: len(stated)] == sorted(list(panel)[: len(stated)])
+        else:
+            assert stated == sorted(stated, reverse=True)
         assert "not stated" not in list(panel)[:-1]
 
 
@@ -337,27 +430,40 @@ def test_without_what_it_counts_there_is_no_figure() -> None:
 
 
 def drawn_sessions(figure: Figure) -> dict[str, Any]:
-    """Read back: session to (seconds, stimuli, trials, minutes), the last three of est and val."""
-    lengths, numbers, trials, minutes = figure.axes
-    names = [label.get_text() for label in lengths.get_yticklabels()]
+    """Read back: session to (seconds, stimuli, trials, minutes), the last three of est and val.
+
+    What is the same everywhere stands in the title.
+    """
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    title = figure.get_suptitle()
     widths = []
-    for axes in (numbers, minutes):
+    for axes in (panels["number of stimuli"], panels["presented in all (min)"]):
         est, val = np.split(np.array([(bar.get_x(), bar.get_width()) for bar in axes.patches]), 2)
         assert val[:, 0].tolist() == est[:, 1].tolist()  # stacked
         widths.append((est[:, 1], val[:, 1]))
     points: dict[tuple[int, str], float] = {}
-    for line in trials.lines:
-        subset = "est" if line.get_color() == style.SUBSET_COLORS["est"] else "val"
-        points[round(line.get_ydata()[0]), subset] = line.get_xdata()[0]
-    reach = {
-        (round(path.get_segments()[0][0][1]), tuple(path.get_colors()[0])): path.get_segments()[0]
-        for path in trials.collections
-    }
-    seconds = [line.get_xdata()[0] for line in lengths.lines]
-    assert len(reach) == len(points)
+    reach: dict[tuple[int, Any], Any] = {}
+    if "trials per stimulus" in panels:
+        for line in panels["trials per stimulus"].lines:
+            subset = "est" if line.get_color() == style.SUBSET_COLORS["est"] else "val"
+            points[round(line.get_ydata()[0]), subset] = line.get_xdata()[0]
+        for path in panels["trials per stimulus"].collections:
+            segment = path.get_segments()[0]
+            reach[round(segment[0][1]), tuple(path.get_colors()[0])] = segment
+        assert len(reach) == len(points)
+    for n, subset in re.findall(r"(\d+) trials? of each (est|val)", title):
+        for row in np.flatnonzero(widths[0][subset == "val"]):
+            points[int(row), subset] = int(n)
+            reach[int(row), subset] = [(int(n), 0), (int(n), 0)]
+    if "stimulus window (s)" in panels:
+        seconds = [line.get_xdata()[0] for line in panels["stimulus window (s)"].lines]
+    else:
+        (length,) = re.findall(r"each stimulus window has ([\d.]+) s", title)
+        seconds = [float(length)] * len(names)
     return {
         name: (
-            seconds[row],
+            pytest.approx(seconds[row]),
             [int(each[row]) for each in widths[0]],
             [points.get((row, subset)) for subset in ("est", "val")],
             [pytest.approx(each[row]) for each in widths[1]],
@@ -411,6 +517,21 @@ def test_a_stimulus_is_as_long_as_its_longest_trial() -> None:
     assert drawn == slow_sessions({("s", "est", "a", 2, 4), ("s", "est", "b", 1, 6)})
 
 
+def test_what_is_the_same_everywhere_has_no_panel(home: Path) -> None:
+    presented = {("s", "est", "a", 1, 150), ("t", "est", "b", 1, 150), ("t", "val", "c", 20, 150)}
+    columns = list(zip(*sorted(presented), strict=True))
+    responses = [[[0] * bins] * trials for *_, trials, bins in sorted(presented)]
+    ids = dict(zip(("session", "subset", "stim_id"), columns[:3], strict=True))
+    figure = figures.sessions(table(**{k: [*v] for k, v in ids.items()}, response=responses))
+    assert len(figure.axes) == 2
+    assert figure.get_suptitle() == (
+        "2 sessions; each stimulus window has 1.5 s; "
+        "1 trial of each est and 20 trials of each val stimulus"
+    )
+    assert drawn_sessions(figure) == slow_sessions(presented)
+    assert len(figures.sessions(load(home, "wingert2026", "stimuli")).axes) == 4
+
+
 def test_stimuli_of_no_session_are_not_drawn(home: Path) -> None:
     with pytest.raises(CorpusError, match="draw it from the records"):
         figures.sessions(load(home, "nat4", "stimuli"))
@@ -424,7 +545,7 @@ def test_shapes_are_those_of_the_matrices(lengths: list[list[int]], data: Any) -
     cut = data.draw(st.integers(0, len(lengths)))
     whole = pa.array(matrices, kind)
     chunked = pa.chunked_array([whole[:cut], whole[cut:]], kind)
-    found = figures.shapes(chunked)
+    found = shapes(chunked)
     assert [each.tolist() for each in found] == [
         [len(of_rows) for of_rows in lengths],
         [max(of_rows, default=0) for of_rows in lengths],
@@ -442,6 +563,7 @@ def png_size(path: Path) -> tuple[int, int]:
 
 
 HEIGHTS = {"record": 900, "coverage": 840, "depth": 690, "cells": None, "sessions": None}
+HEIGHTS["quality"] = 630
 
 
 @pytest.mark.parametrize("figure", list(HEIGHTS))
@@ -478,6 +600,43 @@ def test_a_config_is_drawn(home: Path, tmp_path: Path, figure: str, config: str)
     arguments = ["plot", "wingert2026", figure, "--config", config, "--out", str(path)]
     assert CliRunner().invoke(app, arguments).exception is None
     assert png_size(path)[0] == 1200
+
+
+def test_the_record_that_is_asked_for(own_home: Path, tmp_path: Path) -> None:
+    def drawn(*options: str) -> str:
+        path = tmp_path / "record.svg"
+        run = CliRunner().invoke(
+            app, ["plot", "wingert2026", "record", "--out", str(path), *options]
+        )
+        if run.exception:
+            return str(run.exception)
+        (title,) = re.findall(r"<!-- (.* trials?) -->", path.read_text())
+        return str(title)
+
+    one = ["--cell", "CLT027c-009-1"]
+    assert drawn(*one, "--stim", "STIM_00seq1.wav").startswith(
+        "CLT027c-009-1 (A1): STIM_00seq1.wav, val, "
+    )
+    assert drawn(*one, "--split", "est").startswith("CLT027c-009-1 (A1): STIM_seq")
+    named = drawn("--config", "CLT027c", "--stim", "CLT027c/STIM_00seq4.wav")
+    assert "STIM_00seq4.wav, val, " in named
+    # Only the shards of that site are built.
+    built = (own_home / "builders" / "shards" / "wingert2026" / "data").rglob("*.parquet")
+    assert {path.parent.name for path in built} == {"CLT027c"}
+    unknown = drawn("--cell", "CLT027c-09-1")
+    assert "CLT027c-009-1 or " in unknown.split("valid names")[0]
+    assert unknown.endswith(" and 555 more")
+    assert "there are none" in drawn(*one, "--stim", "STIM_no.wav")
+    assert "unknown split of CLT027c 'test'" in drawn(*one, "--split", "test")
+
+
+def test_dots_and_size(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cells.png"
+    arguments = ["plot", "nat4", "cells", "--out", str(path), "--dpi", "100", "--size", "3.5", "2"]
+    assert CliRunner().invoke(app, arguments).exception is None
+    assert png_size(path) == (350, 200)
+    error = CliRunner().invoke(app, ["plot", "nat4", "cells", "--cell", "a"]).exception
+    assert "cannot draw the cells of one record" in str(error)
 
 
 def test_a_corpus_that_states_its_frequencies_gets_an_axis_in_kilohertz(

@@ -1,0 +1,91 @@
+"""What each config of a corpus holds, as far as it is known without opening an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from builders.corpus.builder import CorpusBuilder
+from builders.corpus.configs import CorpusConfig, matches
+from builders.corpus.registry import code_key
+from builders.errors import CorpusError
+from builders.shards.cache import ShardCache
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a config holds.
+
+    Attributes
+    ----------
+    name : str
+        The config.
+    is_default : bool
+        Whether it is loaded if none is named.
+    rows : dict of str to (int or None)
+        Split -> number of its rows; None while some of its shards are not built.
+    """
+
+    name: str
+    is_default: bool
+    rows: Mapping[str, int | None]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"config": self.name, "default": self.is_default, "rows": dict(self.rows)}
+
+    def __str__(self) -> str:
+        splits = [
+            split if n is None else f"{split} {n} row{'' if n == 1 else 's'}"
+            for split, n in self.rows.items()
+        ]
+        return f"{self.name}: {', '.join(splits)}{' (default)' if self.is_default else ''}"
+
+
+def configs(corpus: type[CorpusBuilder]) -> list[Contents]:
+    """The configs of a corpus; fetches nothing."""
+    built = _built(corpus)
+    sizes: dict[Path, int] = {}
+    return [
+        Contents(
+            config.name,
+            config.name == corpus.DEFAULT_CONFIG_NAME,
+            {split: _rows(config, split, built, sizes) for split in config.globs},
+        )
+        for config in corpus.BUILDER_CONFIGS
+    ]
+
+
+def _built(corpus: type[CorpusBuilder]) -> dict[str, Path | None]:
+    """Shard -> its file, None if it is not built; nothing if no shard is."""
+    cache = ShardCache(corpus.corpus, code_key(corpus))
+    if not cache.root.is_dir():  # listing the shards may fetch something
+        return {}
+    found: dict[str, Path | None] = {}
+    try:
+        for job in corpus.jobs(corpus.release()):
+            etag = cache.etag(job) if any(map(cache.has_any, job.paths)) else ""
+            found |= {path: cache.find(path, etag) if etag else None for path in job.paths}
+    except CorpusError:  # there is no release now
+        return {}
+    return found
+
+
+def _rows(
+    config: CorpusConfig,
+    split: str,
+    built: Mapping[str, Path | None],
+    sizes: dict[Path, int],
+) -> int | None:
+    """The number of rows of a split; `sizes` has those of the files that were asked already."""
+    globs = config.globs[split]
+    files = [file for path, file in built.items() if any(matches(path, glob) for glob in globs)]
+    if config.filters or not files or None in files:
+        return None  # how many rows a filter keeps is not known before they are read
+    for file in files:
+        if file and file not in sizes:
+            sizes[file] = pq.read_metadata(file).num_rows
+    return sum(sizes[file] for file in files if file)
