@@ -10,7 +10,6 @@ from typing import Any
 
 from builders.texts import shown
 
-
 #: How many valid names a message lists.
 MOST_NAMES = 100
 
