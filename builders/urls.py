@@ -1,8 +1,14 @@
-"""Addresses of shards: ``corpus://<corpus>/<path>``, or ``corpus://<corpus>@<etag>/<path>``."""
+"""Addresses of shards, and names of repositories on the Hub.
+
+A shard is at ``corpus://<corpus>/<path>``, or ``corpus://<corpus>@<etag>/<path>``.
+"""
 
 from __future__ import annotations
 
+import re
+
 SCHEME = "corpus://"
+_ON_HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def split_path(path: str) -> tuple[str, str, str]:
@@ -20,3 +26,8 @@ def pinned_url(corpus: str, etag: str, path: str) -> str:
 def repository_url(corpus: str) -> str:
     """Address of a corpus' virtual dataset repository, with a final slash."""
     return f"corpus://{corpus}/"
+
+
+def is_hub_name(text: str) -> bool:
+    """Whether a text has the form of a name on the Hub: ``<user or organisation>/<name>``."""
+    return bool(_ON_HUB.fullmatch(text))

@@ -11,6 +11,7 @@ from builders.cli.base import Corpus, app, complete_config, say
 from builders.corpus.registry import find_corpus
 from builders.errors import CorpusError
 from builders.files import megabytes
+from builders.urls import is_hub_name
 
 Configs = Annotated[
     list[str] | None,
@@ -85,11 +86,14 @@ def verify(
     ],
 ) -> None:
     """Compare an export with its manifest: sizes, checksums, files missing and too many."""
-    from builders.export import folder, hub
-    from builders.export.remote import is_name
+    from builders.export import folder
 
-    on_hub = is_name(path) and not Path(path).exists()
-    problems = hub.verify_repository(path) if on_hub else folder.verify_folder(path)
+    if is_hub_name(path) and not Path(path).exists():
+        from builders.export import hub
+
+        problems = hub.verify_repository(path)
+    else:
+        problems = folder.verify_folder(path)
     for problem in problems:
         say(problem)
     if problems:

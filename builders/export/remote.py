@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-import httpx2
+import huggingface_hub
 from huggingface_hub import HfApi, RepoFile, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -20,6 +19,19 @@ from huggingface_hub.errors import (
 
 from builders.errors import CorpusError
 from builders.export.manifest import MANIFEST, Manifest, sha256
+from builders.urls import is_hub_name
+
+try:  # what the client sends requests with since its version 2
+    import httpx2
+
+    if int(huggingface_hub.__version__.partition(".")[0]) < 2:
+        raise ImportError("it is older than 2")
+except ImportError as error:
+    raise CorpusError(
+        "cannot talk to the Hub",
+        why=f"huggingface_hub is {huggingface_hub.__version__}, and this needs 2 or newer: {error}",
+        fix="pip install 'auditory-builders[hub]'; loading and exports work with any version",
+    ) from error
 
 #: Seconds to wait before each retry of a request that failed on the network or at the Hub. The
 #: client itself retries what it knows to be safe, mainly uploads; these are for all other requests.
@@ -28,7 +40,6 @@ DELAYS = (1.0, 4.0)
 AGAIN = "run it again: nothing is sent twice"
 LOG_IN = "log in with `hf auth login`"
 
-_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 # HTTP codes: timed out, changed by somebody else, too early, too many requests.
 _PASSING = (408, 412, 425, 429)
 
@@ -89,14 +100,9 @@ class Remote:
         return manifest.problems(sizes, self.sha256)
 
 
-def is_name(text: str) -> bool:
-    """Whether a text has the form of a repository name: ``<user or organisation>/<name>``."""
-    return bool(_NAME.fullmatch(text))
-
-
 def check_name(repository: str) -> None:
     """Raise a `CorpusError` if `repository` is not a valid repository name."""
-    if not is_name(repository):
+    if not is_hub_name(repository):
         raise CorpusError(
             f"{repository!r} is no name of a repository",
             why="it is <user or organisation>/<name>, of letters, digits, dots, - and _",

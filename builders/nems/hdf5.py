@@ -12,6 +12,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+
+# HDF5 admits one thread at a time. This is the lock that h5py takes in each call; before 3.16, it
+# does not take it in the calls about chunks, and two threads in them end the process.
+from h5py._objects import phil
 from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
@@ -88,12 +92,14 @@ def line_of_values(found: h5py.Dataset, content: bytes) -> Callable[[], NDArray[
         Returns the values. It raises `ValueError` or `isal.igzip_lib.IsalError` if a chunk is
         damaged or has the wrong size.
     """
-    if _is_only_gzipped(found):
-        (length,), (step,) = found.shape, found.chunks
-        chunks = [found.id.get_chunk_info_by_coord((at,)) for at in range(0, length, step)]
-        if not any(chunk.filter_mask for chunk in chunks):  # bits of filters not applied
-            places = [(chunk.byte_offset, chunk.size) for chunk in chunks]
-            return partial(_inflated, content, places, step, found.dtype, length)
+    with phil:
+        chunks = []
+        if _is_only_gzipped(found):
+            (length,), (step,) = found.shape, found.chunks
+            chunks = [found.id.get_chunk_info_by_coord((at,)) for at in range(0, length, step)]
+    if chunks and not any(chunk.filter_mask for chunk in chunks):  # bits of filters not applied
+        places = [(chunk.byte_offset, chunk.size) for chunk in chunks]
+        return partial(_inflated, content, places, step, found.dtype, length)
     values = read_values(found).reshape(-1)
     return lambda: values
 
@@ -111,14 +117,18 @@ def read_values(found: h5py.Dataset) -> NDArray[Any]:
         filters = found.id.get_create_plist()
         codes = [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]
         size = math.prod(found.chunks) * found.dtype.itemsize
-        for i in range(found.id.get_num_chunks()):
-            _check_chunk(found, found.id.get_chunk_info(i), codes, size)
+        with phil:
+            n_chunks = found.id.get_num_chunks()
+        for i in range(n_chunks):
+            _check_chunk(found, i, codes, size)
     return np.asarray(found)
 
 
-def _check_chunk(found: h5py.Dataset, chunk: Any, codes: list[int], size: int) -> None:
+def _check_chunk(found: h5py.Dataset, number: int, codes: list[int], size: int) -> None:
     """Raise if a chunk has the wrong size; undoes only the filters that change its size."""
-    mask, content = found.id.read_direct_chunk(chunk.chunk_offset)
+    with phil:
+        chunk = found.id.get_chunk_info(number)
+        mask, content = found.id.read_direct_chunk(chunk.chunk_offset)
     for i, code in reversed([*enumerate(codes)]):
         if mask >> i & 1:  # the filter was not applied to this chunk
             continue

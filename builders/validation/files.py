@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import h5py
 import numpy as np
+from h5py._objects import phil
 from numpy.typing import NDArray
 
 from builders.release.archive import Archive
@@ -299,7 +300,8 @@ def _check_chunks(found: h5py.Dataset) -> None:
         return
     of_gzip = 1 << found.shuffle  # gzip's bit in the mask of filters that a chunk skipped
     for i in range(found.id.get_num_chunks()):
-        mask, chunk = found.id.read_direct_chunk(found.id.get_chunk_info(i).chunk_offset)
+        with phil:  # see `builders.nems.hdf5`
+            mask, chunk = found.id.read_direct_chunk(found.id.get_chunk_info(i).chunk_offset)
         if found.compression == "gzip" and not mask & of_gzip:
             chunk = zlib.decompress(chunk)
         if not found.fletcher32 and len(chunk) != math.prod(found.chunks) * found.dtype.itemsize:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import h5py
@@ -49,6 +50,26 @@ def of_type(file_type: h5py.h5t.TypeID) -> Fill:
         found.write(h5py.h5s.ALL, h5py.h5s.ALL, np.arange(100, dtype=np.int32))
 
     return fill
+
+
+def test_several_threads_may_read_at_once() -> None:
+    """Before h5py 3.16, this ended the process where the lock was not taken."""
+
+    def fill(file: h5py.File) -> None:
+        for name in "xyz":
+            file.create_dataset(name, data=np.arange(4000.0), chunks=(10,), compression="gzip")
+
+    def read(name: str) -> bool:
+        file = file_of(fill)
+        content = file.id.get_file_image()
+        return all(
+            np.array_equal(values, np.arange(4000.0))
+            for _ in range(20)
+            for values in (read_values(file[name]), line_of_values(file[name], content)())
+        )
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(read, "xyz")) == [True] * 3
 
 
 def narrow_integers() -> h5py.h5t.TypeID:
