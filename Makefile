@@ -1,5 +1,6 @@
 # demo: install, synthesize a small release, walk through it. test: install, run all tests.
-# Both stand alone, in either order, on a machine with Python, make and PyPI.
+# test-versions: install and run some tests with other versions of Python and of `datasets`.
+# Each stands alone, in any order, on a machine with Python, make and PyPI.
 
 PYTHON ?= python3
 PIP := -m pip install --quiet --disable-pip-version-check
@@ -7,7 +8,11 @@ DEMO := $(CURDIR)/.demo
 WINGERT2026_DATA ?= $(DEMO)/wingert2026
 NAT4_DATA ?= $(DEMO)/nat4
 
-.PHONY: demo test lint cards card fuzz clean
+# A Python of this version; one that pyenv has need not be chosen there.
+python = $(shell for each in '' "PYENV_VERSION=$$(pyenv latest $(1) 2>/dev/null)"; do \
+	env $$each python$(1) -c 'import sys; print(sys.executable)' 2>/dev/null && break; done)
+
+.PHONY: demo test test-versions lint cards card fuzz clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
@@ -21,8 +26,23 @@ demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
 
 test: .venv/installed-test .venv-oldest/installed
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
-	.venv-oldest/bin/python -m pytest tests/repository/test_load.py tests/repository/test_pinning.py \
-		tests/corpus/test_builder.py
+	.venv-oldest/bin/python -m pytest $(LOADING) tests/corpus/test_builder.py
+
+# Another `datasets`; then the oldest and the newest Python, where there are these, without torch.
+test-versions: .venv-middle/installed
+	.venv-middle/bin/python -m pytest $(LOADING) tests/corpus/test_builder.py
+	$(call in_python,3.10,--constraint constraints-oldest.txt)
+	$(call in_python,3.13,)
+
+LOADING := tests/repository/test_load.py tests/repository/test_pinning.py
+READING := $(LOADING) tests/nems tests/shards tests/corpus/test_families.py tests/corpus/test_trials.py
+
+define in_python
+	if [ -z "$(call python,$(1))" ]; then echo "there is no Python $(1) here"; else \
+		"$(call python,$(1))" -m venv .venv-$(1) && \
+		.venv-$(1)/bin/python $(PIP) $(2) --editable . pytest pytest-xdist hypothesis && \
+		.venv-$(1)/bin/python -m pytest -n 2 -k 'not torch and not loader' $(READING); fi
+endef
 
 lint: .venv/installed-test
 	.venv/bin/ruff check .
@@ -52,7 +72,7 @@ card: .venv/installed
 	.venv/bin/builders card espejo2019 --write
 
 clean:
-	rm -rf .venv .venv-oldest .demo .fuzz
+	rm -rf .venv .venv-* .demo .fuzz
 
 $(DEMO)/%: | .venv/installed
 	rm -rf $@.partial
@@ -70,6 +90,11 @@ $(DEMO)/%: | .venv/installed
 
 .venv/installed-fuzz: .venv/installed
 	.venv/bin/python $(PIP) --constraint constraints.txt --editable '.[fuzz]'
+	touch $@
+
+.venv-middle/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-middle
+	.venv-middle/bin/python $(PIP) --constraint constraints.txt --editable '.[torch]' pytest 'datasets==4.8.*'
 	touch $@
 
 .venv-oldest/installed: pyproject.toml constraints-oldest.txt

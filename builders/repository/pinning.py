@@ -16,15 +16,29 @@ rows: a site may have only validation stimuli, and a filter may match nothing.
 In its offline mode, `datasets` refuses all files but local ones. What ``corpus://`` needs is
 checked where it is fetched: a release on disk loads, and one that is not there says so.
 
+From 4.4 to 4.8, it raises an error, too, if a shard without rows comes before one with rows: it
+takes the shards for numbered without gaps. With this patch they are.
+
 Only `datasets` knows when a load is complete. At that point, one warning says how many notes there
 are on the loaded data.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from datasets import BuilderConfig, Dataset, DatasetInfo, Features, Split, SplitDict, SplitInfo
+from datasets import (
+    BuilderConfig,
+    Dataset,
+    DatasetInfo,
+    Features,
+    Split,
+    SplitDict,
+    SplitInfo,
+    __version__,
+)
 from datasets.arrow_reader import ArrowReader
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.fingerprint import Hasher
@@ -45,6 +59,7 @@ REASONS_LISTED = 5
 _create_config_id = BuilderConfig.create_config_id
 _info = Parquet._info
 _prepare = Parquet._download_and_prepare
+_generate_tables = Parquet._generate_tables
 _as_split = Parquet._as_dataset
 _as_dataset = Parquet.as_dataset
 _as_streaming_dataset = Parquet.as_streaming_dataset
@@ -117,6 +132,23 @@ def _prepare_anew(self: Parquet, *args: Any, **kwargs: Any) -> Any:
     return _prepare(self, *args, **kwargs)
 
 
+def _numbered_tables(self: Parquet, *args: Any, **kwargs: Any) -> Iterator[tuple[Any, Any]]:
+    """Replaces `Parquet._generate_tables`: shards without rows, which yield nothing, do not count.
+
+    Without it, `datasets` 4.4 to 4.8 has no place for the length of the shard after such a one.
+    """
+    numbers: dict[int, int] = {}
+    for key, table in _generate_tables(self, *args, **kwargs):
+        if _is_of_corpus(self.config):
+            number = numbers.setdefault(key.original_shard_id, len(numbers))
+            key = replace(key, original_shard_id=number)
+        yield key, table
+
+
+# Streams are pickled with it, by this name.
+_numbered_tables.__name__ = _generate_tables.__name__
+
+
 def _raise_if_offline_and_elsewhere(message: str | None = None) -> None:
     """Replaces a function of `datasets` that is told "Tried to reach <URL>"."""
     if f" {SCHEME}" not in (message or ""):
@@ -186,6 +218,8 @@ def install() -> None:
     BuilderConfig.create_config_id = _pin_and_create_config_id
     Parquet._info = _filled_info
     Parquet._download_and_prepare = _prepare_anew
+    if (4, 4) <= tuple(map(int, __version__.split(".")[:2])) < (5, 0):
+        Parquet._generate_tables = _numbered_tables
     Parquet._as_dataset = _as_split_or_empty
     Parquet.as_dataset = _as_dataset_with_notes
     Parquet.as_streaming_dataset = _as_stream_with_notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import permutations
@@ -547,7 +548,9 @@ def test_the_message_says_how_far_an_archive_could_be_read(scratch: Path) -> Non
     noise = np.random.default_rng(0).bytes(100_000)
     content = packed(recording() | {f"{SESSION}.stim.h5": noise})
     archive = written(scratch, content[: len(content) // 2])
-    refusal(archive, f"{archive}: at or after {SESSION}.stim.h5")
+    # Python 3.10 fails before it has the header of the damaged member: it names the one before.
+    member = "meta.json" if sys.version_info < (3, 11) else "stim.h5"
+    refusal(archive, f"{archive}: at or after {SESSION}.{member}")
 
 
 # Of gzip's header, bytes 4 to 9 (time, level, system) are of no consequence.
