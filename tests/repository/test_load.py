@@ -293,6 +293,36 @@ def test_the_workers_of_a_loader_yield_each_record_once(home: Path) -> None:
     assert sorted(found["loader"]) == sorted(found["map"])
 
 
+def test_the_workers_of_a_loader_may_be_spawned(own_home: Path, expect: Expect) -> None:
+    """As on macOS and Windows: each process begins anew and knows what it is sent alone."""
+    mapped, stream, n_rows = plain("""
+        import multiprocess
+        from builders.stimuli import with_stimuli
+        from builders.training import collate
+        from torch.utils.data import DataLoader
+
+        multiprocess.set_start_method("spawn")
+        both = load_dataset("./wingert2026", "A1", num_proc=2, columns=["stim_id"])
+        stimuli = load_dataset("./wingert2026", "stimuli", num_proc=2)
+        found = []
+        for streaming in (False, True):
+            val = load_dataset("./wingert2026", "CLT027c", split="val", streaming=streaming)
+            loader = DataLoader(
+                with_stimuli(val, stimuli), batch_size=8, collate_fn=collate, num_workers=2,
+                multiprocessing_context="spawn",
+            )
+            found.append([
+                [*ids, len(onsets)]
+                for batch in loader
+                for *ids, onsets in zip(batch["stim_id"], batch["cell_id"], batch["onsets"])
+            ])
+        emit([*found, both.num_rows])
+    """, USE_TORCH="1")  # fmt: skip
+    expected = sorted(expect("val", "A1", siteid="CLT027c"))
+    assert sorted(mapped) == sorted(stream) == expected
+    assert n_rows == {split: len(expect(split, "A1")) for split in SUBSETS}
+
+
 def test_two_nodes_share_the_records_out(home: Path, expect: Expect) -> None:
     """A1 has 5 shards, which both nodes read; the cohort has 8, of which each reads half."""
     found = plain("""
