@@ -12,7 +12,7 @@ NAT4_DATA ?= $(DEMO)/nat4
 python = $(shell for each in '' "PYENV_VERSION=$$(pyenv latest $(1) 2>/dev/null)"; do \
 	env $$each python$(1) -c 'import sys; print(sys.executable)' 2>/dev/null && break; done)
 
-.PHONY: demo test test-versions lint cards card fuzz clean
+.PHONY: demo test test-versions docs lint cards card fuzz clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
@@ -44,6 +44,10 @@ define in_python
 		.venv-$(1)/bin/python -m pytest -n 2 -k 'not torch and not loader' $(READING); fi
 endef
 
+# The documentation as a site, in site/; a broken link or name is an error.
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
+
 lint: .venv/installed-test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -72,7 +76,7 @@ card: .venv/installed
 	.venv/bin/builders card espejo2019 --write
 
 clean:
-	rm -rf .venv .venv-* .demo .fuzz
+	rm -rf .venv .venv-* .demo .fuzz site
 
 $(DEMO)/%: | .venv/installed
 	rm -rf $@.partial
@@ -86,6 +90,10 @@ $(DEMO)/%: | .venv/installed
 
 .venv/installed-test: .venv/installed
 	.venv/bin/python $(PIP) --constraint constraints.txt --editable '.[torch,plots,test]'
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	.venv/bin/python $(PIP) --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 .venv/installed-fuzz: .venv/installed

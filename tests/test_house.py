@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY, run_python
+from tests.test_snippets import blocks
 
+PACKAGES = ("builders", "espejo2019", "nat4", "wingert2026")
 STAGES = (
     *("cli", "release", "nems", "shards", "corpus", "repository"),
     *("export", "families", "validation", "plots", "synthetic", "template", "testing"),
@@ -74,8 +78,8 @@ def test_each_module_has_its_place() -> None:
     assert modules == {*SHARED, *FOR_USERS, "__init__", "__main__"}
 
 
-def test_a_wheel_loads_both_corpora(home: Path, tmp_path: Path) -> None:
-    """It is installed into a folder by itself, away from the repository."""
+def test_from_a_wheel_to_the_first_batch(home: Path, tmp_path: Path) -> None:
+    """By the first page of the documentation; it is installed by itself, away from the clone."""
     copy_packages(tmp_path)  # it is built there
     site = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
@@ -85,20 +89,45 @@ def test_a_wheel_loads_both_corpora(home: Path, tmp_path: Path) -> None:
     for name in ("builders", "espejo2019", "nat4", "wingert2026"):
         files = [path.relative_to(REPOSITORY) for path in (REPOSITORY / name).rglob("*")]
         assert {each for each in files if "__pycache__" not in each.parts} <= there
-    said = run_python(
-        f"""
-        import builders
-        from datasets import load_dataset
-        for corpus in ("nat4", "wingert2026"):
-            print(len(load_dataset("{site}/" + corpus, "A1", split="val")))
-        print(builders.__file__)
-        """,
-        PYTHONPATH=str(site),
-        PYTHONSAFEPATH="1",
-    )
-    *rows, file = said.split()
-    assert all(int(each) > 0 for each in rows)
+    first_page = blocks(REPOSITORY / "docs" / "index.md", "python")
+    check = f"""
+for corpus in ("nat4", "wingert2026"):
+    assert len(load_dataset("{site}/" + corpus, "A1", split="val"))
+print(builders.__file__, *batch["response"].shape)
+"""
+    said = run_python("\n".join([*first_page, check]), PYTHONPATH=str(site), PYTHONSAFEPATH="1")
+    file, n, _, n_bins = said.split()[-4:]
     assert Path(file).is_relative_to(site)
+    assert (int(n), int(n_bins)) == (8, 2200)
+
+
+def _heads() -> Iterator[str]:
+    """The first words of all errors in the code, with ``...`` for what differs each time."""
+    files = [file for name in PACKAGES for file in (REPOSITORY / name).rglob("*.py")]
+    for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        raised = getattr(node.func, "id", "")
+        text = node.args[0]
+        if raised not in ("CorpusError", "MissingError", "RecordingError", "unknown"):
+            continue
+        if isinstance(text, ast.Constant):
+            head = str(text.value)
+        elif isinstance(text, ast.JoinedStr):
+            parts = [p.value if isinstance(p, ast.Constant) else "..." for p in text.values]
+            head = "".join(map(str, parts))
+        else:
+            continue
+        yield f"unknown {head} ..." if raised == "unknown" and head[-1] != ":" else head
+
+
+def test_every_error_is_explained() -> None:
+    text = (REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"`([^`]+)`", text))
+    heads = set(_heads())
+    assert len(heads) > 90
+    for head in heads:
+        assert {head, f"unknown {head}", head.replace("... ...", "...")} & explained, head
 
 
 def test_each_module_has_tests_of_its_name_or_a_line_that_says_which() -> None:

@@ -90,7 +90,7 @@ def coverage(records: Data, *, note: str = "") -> Figure:
     shown = present * shade[:, None]
     axes.imshow(shown, cmap=shades, vmin=0, vmax=2, aspect="auto", interpolation="nearest")
     patches = [Patch(color=color, label=name) for name, color in colors.items()]
-    figure.legend(handles=patches, loc="outside lower right", ncols=3, fontsize=8, frameon=False)
+    figure.legend(handles=patches, loc="outside lower left", ncols=3, fontsize=8, frameon=False)
     stimuli = plural(present.shape[0], "stimulus", "stimuli")
     label(axes, x=f"{plural(present.shape[1], 'cell')}, by session", y=stimuli)
     axes.set_title(
@@ -293,7 +293,7 @@ def sessions(data: Data, *, note: str = "", bin_ms: float = 1000 * BIN_SECONDS) 
         axes.set_axisbelow(True)
     panels[0].set_yticks(np.arange(len(names)), names)
     patches = [Patch(color=color, label=name) for name, color in SUBSET_COLORS.items()]
-    figure.legend(handles=patches, loc="outside lower right", ncols=2, fontsize=8, frameon=False)
+    figure.legend(handles=patches, loc="outside lower left", ncols=2, fontsize=8, frameon=False)
     figure.suptitle("; ".join(facts), fontsize=10)
     return figure
 
