@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ from builders.repository.card import (
     linked_files,
     with_yaml,
 )
+
+#: How many configs the first lines of a card name.
+LISTED_CONFIGS = 8
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,39 @@ def exported_card(
     ]
     header = {**corpus.card, **metadata, "configs": configs, "dataset_info": infos}
     body = card_body(corpus).rstrip("\n").replace(f'"./{corpus.corpus}"', HERE)
+    others = [path for path in features if not path.startswith("waveforms/")]
+    if held and not manifest.shards.keys() >= set(others):
+        body = _of_a_part(body, corpus, manifest, held)
     return with_yaml(header, f"{body}\n\n{_provenance(corpus, manifest, there)}").encode()
+
+
+def _first_path(held: _Held) -> str:
+    return next(iter(held.splits.values()))[0]
+
+
+def _of_a_part(
+    body: str, corpus: type[CorpusBuilder], manifest: Manifest, held: list[_Held]
+) -> str:
+    """The body of a card that says at once what is here, and shows how to load that."""
+    names = [f"`{each.config.name}`" for each in held]
+    n_configs = len(names) - LISTED_CONFIGS
+    listed = ", ".join(names[:LISTED_CONFIGS]) + (f" and {n_configs} more" if n_configs > 0 else "")
+    shown = next((each for each in held if _first_path(each).startswith("data/")), held[0])
+    split, paths = next(iter(shown.splits.items()))
+    rows = _size(manifest, paths, shown.config)[0]
+    told = (
+        f"**This is a part of {corpus.corpus}: {listed}; [what is here](#what-is-here) has the "
+        "numbers.** The text below describes the whole corpus."
+    )
+    title, _, text = body.lstrip().partition("\n\n")
+    code = (
+        "```python\nfrom datasets import load_dataset\n\n"
+        f'rows = load_dataset({HERE}, "{shown.config.name}", split="{split}")  # {rows:,} rows\n'
+        "```"
+    )
+    text = re.sub(r"^```python\n.*?^```$", lambda _: code, text, count=1, flags=re.M | re.S)
+    text = re.sub(r"^## Configs\n.*?(?=^## )", "", text, count=1, flags=re.M | re.S)
+    return f"\n{title}\n\n{told}\n\n{text}"
 
 
 def _size(manifest: Manifest, paths: list[str], config: Any) -> tuple[int, int]:

@@ -335,6 +335,25 @@ def test_a_changed_archive_rewrites_its_shards_and_is_seen(own_release: Path) ->
     assert not old & set(load_dataset(str(site), "CLT050c")["est"]["stim"])
 
 
+def test_the_card_of_a_part_says_so(home: Path, tmp_path: Path) -> None:
+    export(find_corpus("wingert2026"), ["CLT027c", "cells"], str(tmp_path))
+    _, _, body = (tmp_path / "README.md").read_text().split("---\n", 2)
+    title, told, *_ = body.strip().split("\n\n")
+    assert title.startswith("# wingert2026")
+    assert told.startswith("**This is a part of wingert2026: `cells`, `CLT027c`; ")
+    assert '"A1"' not in body
+    assert "## Configs" not in body
+    assert body.count("## Columns") == body.count("## What is here") == 1
+    (line,) = (line for line in body.splitlines() if line.startswith("rows = "))
+    code, _, n_rows = line.replace(HERE, repr(str(tmp_path))).partition("  # ")
+    names: dict[str, Any] = {"load_dataset": load_dataset}
+    exec(code, names)
+    assert n_rows == f"{len(names['rows'])} rows" == "180 rows"
+    export(find_corpus("wingert2026"), ["CLT027c"], str(tmp_path / "site"))
+    text = (tmp_path / "site" / "README.md").read_text()
+    assert "**This is a part of wingert2026: `CLT027c`; " in text
+
+
 def test_exports_of_some_configs_add_up(exports: Exports, home: Path, tmp_path: Path) -> None:
     """Nothing is claimed that is there in part only: neither `A1` nor the default config."""
     out, corpus = tmp_path / "out", find_corpus("nat4")
