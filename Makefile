@@ -12,7 +12,7 @@ NAT4_DATA ?= $(DEMO)/nat4
 python = $(shell for each in '' "PYENV_VERSION=$$(pyenv latest $(1) 2>/dev/null)"; do \
 	env $$each python$(1) -c 'import sys; print(sys.executable)' 2>/dev/null && break; done)
 
-.PHONY: demo test test-versions docs lint cards card fuzz clean
+.PHONY: demo test test-versions docs notebooks lint cards card fuzz clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
@@ -47,6 +47,10 @@ endef
 # The documentation as a site, in site/; a broken link or name is an error.
 docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
+
+# Run the notebooks on small synthetic releases, and keep their results in them.
+notebooks: .venv/installed-test
+	.venv/bin/python scripts/run_notebooks.py
 
 lint: .venv/installed-test
 	.venv/bin/ruff check .
