@@ -34,8 +34,7 @@ class Wingert2026(NemsCorpus):
         "wav.zip": "e8047588ad8b47726ade7621ab17abe8",
     }
     bands: ClassVar = {"": 32}
-    frequencies = (200.0, 20_000.0)  # log spaced
-    sound_ms = (1000.0, None)
+    frequencies, sound_ms = (200.0, 20_000.0), (1000.0, None)  # log spaced; ends vary
     cell_list = LIST
     areas = ("A1", "PEG", "AC", "HC", UNLABELED)
     # A session has up to 256 stimuli of 282 kB.
