@@ -32,6 +32,7 @@ test: .venv/installed-test .venv-oldest/installed
 test-versions: .venv-middle/installed
 	.venv-middle/bin/python -m pytest $(LOADING) tests/corpus/test_builder.py
 	$(call in_python,3.10,--constraint constraints-oldest.txt)
+	$(call in_python,3.12,)
 	$(call in_python,3.13,)
 
 LOADING := tests/repository/test_load.py tests/repository/test_pinning.py

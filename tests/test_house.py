@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from builders import URL
 from tests.conftest import REPOSITORY, run_python
 from tests.test_snippets import blocks
 
@@ -150,5 +152,33 @@ def test_each_module_has_tests_of_its_name_or_a_line_that_says_which() -> None:
 )
 def test_links_lead_somewhere(text: str) -> None:
     path = REPOSITORY / text
-    for link in re.findall(r"\]\((?!http)([^)#]*)", path.read_text(encoding="utf-8")):
+    content = path.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!http)([^)#]*)", content):
         assert (path.parent / link).exists(), link
+    for link in re.findall(rf"\]\({re.escape(URL)}/blob/main/([^)#]*)", content):
+        assert (REPOSITORY / link).exists(), link
+    if text == "README.md":  # also the description of the package, which has no folder
+        assert not re.findall(r"\]\((?!http|#)", content)
+
+
+def test_the_source_distribution_has_what_its_tests_need(tmp_path: Path) -> None:
+    copy, out = tmp_path / "copy", tmp_path / "out"
+    kept = ("builders", "docs", "espejo2019", "fuzz", "nat4", "scripts", "tests", "wingert2026")
+    for name in kept:
+        shutil.copytree(
+            REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for path in REPOSITORY.iterdir():
+        if path.is_file():
+            shutil.copy(path, copy)
+    build = f"from setuptools import build_meta; build_meta.build_sdist({str(out)!r})"
+    out.mkdir()
+    subprocess.run([sys.executable, "-c", build], cwd=copy, check=True, capture_output=True)
+    (file,) = out.iterdir()
+    with tarfile.open(file) as tar:
+        there = {name.partition("/")[2] for name in tar.getnames()}
+    for name in kept:
+        files = {path.relative_to(copy).as_posix() for path in (copy / name).rglob("*")}
+        assert {each for each in files if (copy / each).is_file()} <= there, name
+    for name in ("Makefile", "constraints.txt", "constraints-oldest.txt", "CHANGELOG.md"):
+        assert name in there
