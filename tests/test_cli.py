@@ -16,7 +16,10 @@ import pytest
 from datasets import load_dataset
 
 from builders import NAME, __version__
+from builders.corpus.registry import find_corpus
 from tests.conftest import REPOSITORY
+from tests.releases import as_published
+from tests.servers.zenodo import Fault, ZenodoServer
 
 
 def builders(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -218,3 +221,24 @@ def test_an_interrupt_is_one_line(own_home: Path, tmp_path: Path) -> None:
         said, code = interrupted("-q", *arguments, when=when)
         assert said == "interrupted\n", arguments
         assert code == 130
+
+
+def test_an_interrupted_fetch_ends_at_once_and_goes_on_later(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server hangs: nobody waits for what is being transferred."""
+    files = as_published(Path(os.environ["ESPEJO2019_DATA"]), own_home)
+    vmn = "A1_voc_mod_noise.tgz"
+    monkeypatch.delenv("ESPEJO2019_DATA")
+    monkeypatch.delenv("BUILDERS_OFFLINE")
+    with ZenodoServer(records={find_corpus("espejo2019").record: files}) as server:
+        monkeypatch.setenv("ZENODO_ENDPOINT", server.url)
+        server.fail(vmn, Fault(stall=100_000))
+        begun = lambda: server.sent(vmn) >= 100_000  # noqa: E731
+        start = time.monotonic()
+        said, code = interrupted("-q", "fetch", "espejo2019", "VMN", "--yes", when=begun)
+        assert (said, code) == ("interrupted\n", 130)
+        assert time.monotonic() - start < 30
+        server.heal()
+        assert builders("fetch", "espejo2019", "VMN", "--yes").returncode == 0
+    assert (own_home / "builders" / "releases" / "espejo2019" / vmn).exists()
