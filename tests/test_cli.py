@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -141,7 +142,7 @@ def test_what_programs_are_told(own_home: Path) -> None:
     assert state["skipped"] == []
     size = state["wingert2026"]["caches"]["shards"]["bytes"]
     assert f"shards: {own_home}" in builders("status").stdout
-    assert told("fetch", "wingert2026")["to_fetch"] == []
+    assert told("fetch", "wingert2026")["to_fetch"] == {}
     cleaned = told("clean", "wingert2026")
     assert (cleaned["removed"], cleaned["shards"]["bytes"]) == (False, size)
     assert told("clean", "wingert2026", "--yes")["removed"] is True
@@ -184,6 +185,25 @@ def test_a_reader_that_has_read_enough_is_no_error(home: Path) -> None:
     assert child.stderr
     child.stdout.close()
     assert (child.stderr.read(), child.wait()) == ("", 0)
+
+
+def test_a_connection_that_breaks_is_an_error(home: Path) -> None:
+    """Even though a pipe that nobody reads any more raises the same."""
+    code = """
+    import sys
+    from builders.cli import data, main
+    def broken(*_): raise BrokenPipeError(32, "Broken pipe")
+    data.find_corpus = broken
+    sys.argv = ["builders", "fetch", "nat4"]
+    main()"""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "error: a connection was closed\n")
 
 
 def interrupted(*arguments: object, when: Callable[[], bool]) -> tuple[str, int]:

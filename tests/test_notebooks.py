@@ -33,4 +33,5 @@ def test_a_newcomers_walk(corpus: str, own_home: Path, tmp_path: Path) -> None:
     assert "**synthetic** release" in kept.cells[0].source
     assert results(run(corpus, tmp_path)) == results(kept)
     assert sum("a picture" in shown for shown in results(kept)) >= 3
-    assert "/" + "home" not in str(kept)  # no folder of the machine that ran it
+    # Progress bars and warnings would name the folders of the machine that ran it.
+    assert "stderr" not in str(kept)

@@ -38,6 +38,10 @@ Corpus = Annotated[
     str,
     typer.Argument(help="Name of a corpus, e.g. wingert2026.", autocompletion=complete_corpus),
 ]
+Configs = Annotated[
+    list[str] | None,
+    typer.Argument(help="All but the waveforms, if none is named.", autocompletion=complete_config),
+]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
@@ -83,12 +87,22 @@ def main() -> None:
     try:
         _run()
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes once more when it ends, into nothing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (CorpusError, OSError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and not _is_read():
+            # Python flushes once more when it ends, into nothing.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
         say(f"error: {error or 'not enough memory'}", err=True)
         sys.exit(1)
+
+
+def _is_read() -> bool:
+    """Whether anybody still reads what is printed; a connection may be broken as well."""
+    try:
+        typer.echo()  # to write nothing would tell nothing
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def _run() -> None:
@@ -99,7 +113,7 @@ def _run() -> None:
     except SystemExit as end:
         if sys.stdout is not stdout:  # the app wraps a pipe that is broken
             sys.stdout, sys.stderr = stdout, stderr
-            raise BrokenPipeError from end
+            raise BrokenPipeError("a connection was closed") from end
         if end.code == INTERRUPTED:
             say("interrupted", err=True)
             os._exit(INTERRUPTED)  # running threads are not waited for

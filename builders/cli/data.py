@@ -7,17 +7,12 @@ from typing import Annotated
 
 import typer
 
-from builders.cli.base import Corpus, Json, app, complete_config, say, say_json
+from builders.cli.base import Configs, Corpus, Json, app, say, say_json
 from builders.corpus import storage
 from builders.corpus.builder import Scale
 from builders.corpus.registry import find_corpus
 from builders.errors import CorpusError, unknown
 from builders.files import megabytes, total_size
-
-Configs = Annotated[
-    list[str] | None,
-    typer.Argument(help="All configs, if none is named.", autocompletion=complete_config),
-]
 
 
 @app.command()
@@ -49,7 +44,7 @@ def fetch(
     ] = False,
     yes: Annotated[
         bool,
-        typer.Option("--yes", help="Do not ask before a zip is fetched whole for a part of it."),
+        typer.Option("--yes", help="Do not ask before a zip or tar is fetched whole."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -68,7 +63,10 @@ def fetch(
     release = builder.release()
     if not release.is_fetched:
         why = f"{corpus.upper()}_DATA names {release.folder}"
-        say_json({"to_fetch": [], "why": why}) if as_json else say(f"nothing to fetch: {why}")
+        if as_json:
+            say_json({"to_fetch": {}, "why": why})
+        else:
+            say(f"nothing to fetch: {why}")
         return
     damaged = [*release.damaged()] if verify else []
     for path in damaged:

@@ -7,16 +7,11 @@ from typing import Annotated
 
 import typer
 
-from builders.cli.base import Corpus, app, complete_config, say
+from builders.cli.base import Configs, Corpus, app, say
 from builders.corpus.registry import find_corpus
 from builders.errors import CorpusError
 from builders.files import megabytes
 from builders.urls import is_hub_name
-
-Configs = Annotated[
-    list[str] | None,
-    typer.Argument(help="All but the waveforms, if none is named.", autocompletion=complete_config),
-]
 
 
 @app.command()

@@ -37,15 +37,19 @@ def archives_of(
 ) -> list[Archive]:
     """The archives that the configs `names` need; without names, all except waveforms' archives.
 
-    Opens no archive. It reads the cell lists and the directories of the zips, which fetches them.
+    Opens no archive. It reads the cell lists and the directories of the zips, and so fetches them;
+    and the tars of archives that the configs need: see `Release.before_whole`.
     """
     configs = {config.name: config for config in corpus.BUILDER_CONFIGS}
     corpus.check_configs(names)
-    jobs = {path: job for job in corpus.jobs(release) for path in job.paths}
+    globs = [glob for name in names for each in configs[name].globs.values() for glob in each]
+    # Only these groups: finding the jobs of another one may fetch much.
+    groups = dict.fromkeys(group for glob in globs or [""] for group in corpus.groups(glob))
+    found_jobs = (job for group in groups for job in corpus.group(release, group))
+    jobs = {path: job for job in found_jobs for path in job.paths}
     wanted = [job for path, job in jobs.items() if not path.startswith("waveforms/")]
     if names:
         filesystem, root = fsspec.filesystem("corpus"), repository_url(corpus.corpus)
-        globs = [glob for name in names for each in configs[name].globs.values() for glob in each]
         paths = [path for glob in globs for path in filesystem.glob(root + glob)]
         wanted = [jobs[path.partition("/")[2]] for path in paths]
     by_name = {job.name: job for job in wanted}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from builders.errors import CorpusError, CorpusWarning
-from builders.files import FINGERPRINT, digest, replace_file, settle
+from builders.files import FINGERPRINT, digest, megabytes, replace_file, settle
 from builders.release.archive import Archive
 from builders.release.download import NoRanges, forget
 from builders.release.local import Release, archives_in_zip
@@ -107,13 +107,14 @@ class FetchedRelease(Release):
     def archives(self, directory: str, suffix: str = ".tgz") -> list[Archive]:
         outer = f"{directory}.zip"
         if (packed := f"{directory}{suffix}") in self.remote.published:
-            found = archives_in_tar(self.corpus, self.file(packed), suffix)
+            whole = self._fetch_whole(packed, "a tar has no parts that could be fetched alone")
+            found = archives_in_tar(self.corpus, whole, suffix)
             return [found[name] for name in sorted(found)]
         if not (self.folder / outer).is_file():
             try:
                 return self._archives(outer, self._index(outer), suffix)
             except NoRanges as error:
-                self._fetch_whole(outer, error)
+                self._fetch_whole(outer, _no_parts(error))
         found = archives_in_zip(self.file(outer), suffix)
         return [found[name] for name in sorted(found)]
 
@@ -227,7 +228,7 @@ class FetchedRelease(Release):
             try:
                 self.remote.fetch(outer, part, start, stop, check)
             except NoRanges as error:
-                self._copy_member(self._fetch_whole(outer, error), info.filename, path)
+                self._copy_member(self._fetch_whole(outer, _no_parts(error)), info.filename, path)
             except Damaged as error:
                 forget(directory)  # the stored directory may be the cause
                 raise CorpusError(
@@ -284,14 +285,16 @@ class FetchedRelease(Release):
                 f"file: {self.remote.by_hand}",
             ) from error
 
-    def _fetch_whole(self, outer: str, why: NoRanges) -> Path:
-        """Fetch a whole zip, because the server sends no parts of it."""
+    def _fetch_whole(self, outer: str, why: str) -> Path:
+        """Fetch a whole zip or tar, for the reason that is given."""
         if not (self.folder / outer).is_file():
-            self.before_whole(
-                f"all of {outer} has to be fetched, {self.remote.file(outer).size / 1e6:,.1f} MB: "
-                f"the server does not send parts of it now ({why})"
-            )
+            size = megabytes(self.remote.file(outer).size)
+            self.before_whole(f"all of {outer} has to be fetched, {size}: {why}")
         return self.file(outer)
+
+
+def _no_parts(error: NoRanges) -> str:
+    return f"the server does not send parts of it now ({error})"
 
 
 def _seal(directory: Path, file: Published) -> str:

@@ -60,7 +60,7 @@ class Release:
 
     #: Whether the release is fetched on demand; otherwise the folder is the user's own.
     is_fetched: ClassVar[bool] = False
-    #: Called with a message before a whole zip is fetched because parts cannot be; may raise.
+    #: Called with a message before a zip or tar is fetched whole for a part of it; may raise.
     before_whole: Callable[[str], object]
 
     def __init__(self, corpus: str, folder: Path, source: str) -> None:

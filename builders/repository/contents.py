@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Contents:
 
 
 def configs(corpus: type[CorpusBuilder]) -> list[Contents]:
-    """The configs of a corpus; fetches nothing."""
+    """The configs of a corpus; fetches no archive."""
     built = _built(corpus)
     sizes: dict[Path, int] = {}
     return [
@@ -65,13 +66,18 @@ def _built(corpus: type[CorpusBuilder]) -> dict[str, Path | None]:
     if not cache.root.is_dir():  # listing the shards may fetch something
         return {}
     found: dict[str, Path | None] = {}
-    try:
-        for job in corpus.jobs(corpus.release()):
-            etag = cache.etag(job) if any(map(cache.has_any, job.paths)) else ""
-            found |= {path: cache.find(path, etag) if etag else None for path in job.paths}
-    except CorpusError:  # there is no release now
-        return {}
+    for group in corpus.groups():
+        with suppress(CorpusError):  # there is no release now, or not this part of it
+            release = corpus.release()
+            release.before_whole = _refuse
+            for job in corpus.group(release, group):
+                etag = cache.etag(job) if any(map(cache.has_any, job.paths)) else ""
+                found |= {path: cache.find(path, etag) if etag else None for path in job.paths}
     return found
+
+
+def _refuse(text: str) -> None:
+    raise CorpusError(text)
 
 
 def _rows(

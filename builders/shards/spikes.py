@@ -242,14 +242,13 @@ class Rasters(Responses):
                 text = f"{occurrences(int(empty.sum()))} left out: without a value of {cell}"
                 self.gaps.setdefault((stim, cell), []).append(text)
                 kept = ~empty
-                own[stim] = replace(
+                left = replace(
                     trials,
                     onsets=trials.onsets[kept],
                     first=trials.first[kept],
                     n_bins=trials.n_bins[kept],
                 )
-                if empty.all():
-                    own[stim] = None
+                own[stim] = left if len(left) else None
         if own:
             self.recording[cell] = len(self.trials)
             joined = {**of_cell, **own}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import shutil
 import signal
@@ -239,6 +240,28 @@ def test_one_set_is_fetched_alone(server: ZenodoServer, releases: Callable[[str]
     assert server.sent(f"{NAT}.tgz") == 0
     assert len(load_dataset("./espejo2019", "cells", split="cells")) > 0
     assert server.sent(f"{NAT}.tgz") > 0
+
+
+def test_fetching_a_set_asks_for_its_tar_alone(
+    server: ZenodoServer, releases: Callable[[str], Path]
+) -> None:
+    run = CliRunner().invoke
+    done = run(app, ["fetch", "espejo2019", "VMN", "--dry-run"])
+    assert f"all of {VMN}.tgz has to be fetched" in done.output
+    assert "a tar has no parts" in done.output
+    assert (server.sent(f"{VMN}.tgz"), server.sent(f"{NAT}.tgz")) == (0, 0)
+    assert run(app, ["fetch", "espejo2019", "VMN"], input="n").exit_code != 0
+    assert server.sent(f"{VMN}.tgz") == 0
+    assert run(app, ["fetch", "espejo2019", "VMN"], input="y").exit_code == 0
+    whole = (releases("espejo2019") / f"{VMN}.tgz").stat().st_size
+    assert (server.sent(f"{VMN}.tgz"), server.sent(f"{NAT}.tgz")) == (whole, 0)
+
+    load_dataset("./espejo2019", "VMN")
+    done = run(app, ["configs", "espejo2019", "--json"])
+    rows = {each["config"]: each["rows"] for each in json.loads(done.output)}
+    assert all(rows["VMN"].values())
+    assert set(rows["NAT"].values()) == {None}
+    assert server.sent(f"{NAT}.tgz") == 0
 
 
 def test_status_fetch_and_clean(server: ZenodoServer) -> None:
