@@ -24,13 +24,16 @@ def info(corpus: Corpus, as_json: Json = False) -> None:
 
     builder = find_corpus(corpus)
     facts, found = builder.describe(builder.release()), findings.find(builder)
+    _, broken = sound_corpora()
     if as_json:
-        say_json({"facts": facts, **found.as_json()})
+        say_json({"facts": facts, **found.as_json(), "skipped": [str(each) for each in broken]})
         return
     for fact, value in facts.items():
         say(f"{fact}: {value}")
     for line in found.lines():
         say(line)
+    for each in broken:
+        say(f"skipped: {each}")
 
 
 @app.command()

@@ -123,8 +123,8 @@ def _of_a_part(
 ) -> str:
     """The body of a card that says at once what is here, and shows how to load that."""
     names = [f"`{each.config.name}`" for each in held]
-    n_configs = len(names) - LISTED_CONFIGS
-    listed = ", ".join(names[:LISTED_CONFIGS]) + (f" and {n_configs} more" if n_configs > 0 else "")
+    others = len(names) - LISTED_CONFIGS
+    listed = ", ".join(names[:LISTED_CONFIGS]) + (f" and {others} more" if others > 0 else "")
     shown = next((each for each in held if _first_path(each).startswith("data/")), held[0])
     split, paths = next(iter(shown.splits.items()))
     rows = _size(manifest, paths, shown.config)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,7 @@ LISTED = """
         print(fsspec.filesystem("corpus").ls("", detail=False))
     print("WARNED", *(each.message for each in caught))
     print("STATUS", CliRunner().invoke(app, ["status"]).output)
+    print("INFO", CliRunner().invoke(app, ["info", "wingert2026"]).output)
     """
 
 
@@ -124,8 +126,10 @@ def test_a_broken_corpus_is_named_and_skipped(
     listed, said = run_with(tmp_path, LISTED).split("WARNED")
     assert "wingert2026" in listed
     assert "mine" not in listed
-    assert said.count(why) == 2  # the warning, and the status
-    assert "wingert2026\n" in said.split("STATUS")[1]
+    warned, status, info = re.split("STATUS|INFO", said)
+    assert warned.count(why) == status.count(why) == info.count(why) == 1
+    assert "wingert2026\n" in status
+    assert "cells: 655" in info
 
 
 def test_two_packages_with_one_corpus_and_a_corpus_without_a_card(
