@@ -19,7 +19,7 @@ from datasets import Dataset, DatasetDict, Features, IterableDataset, concatenat
 
 from builders.errors import CorpusError
 from builders.internals import Row, format_of_stream, formatter_of, tables_of_stream
-from builders.rows import require_columns
+from builders.rows import in_arrow, require_columns
 
 #: The formats that a joined row can have; `None` is plain Python.
 FORMATS = (None, "arrow", "numpy", "torch", "jax", "tensorflow")
@@ -58,7 +58,7 @@ class Spectrograms:
         self._known = 'set(stimuli["stim_id"])'
         if isinstance(stimuli, DatasetDict):
             self._known = '{i for part in stimuli.values() for i in part["stim_id"]}'
-            stimuli = concatenate_datasets(list(stimuli.values()))
+            stimuli = concatenate_datasets([in_arrow(part) for part in stimuli.values()])
         if not isinstance(stimuli, Dataset):
             raise CorpusError(
                 "cannot look stimuli up",
@@ -66,8 +66,9 @@ class Spectrograms:
                 fix="load the stimuli without streaming=True: only the records may be streamed",
             )
         require_columns(stimuli, "stim_id", "spectrogram")
-        self.table = stimuli.remove_columns("spectrogram").with_format("arrow")
-        self.matrices = stimuli.select_columns("spectrogram").with_format("arrow")
+        stimuli = in_arrow(stimuli)
+        self.table = stimuli.remove_columns("spectrogram")
+        self.matrices = stimuli.select_columns("spectrogram")
         ids = self.table[:]["stim_id"].to_pylist()
         self._rows = {stim_id: row for row, stim_id in enumerate(ids)}
 
@@ -119,6 +120,7 @@ class JoinedRecords:
     """
 
     def __init__(self, records: Dataset, spectrograms: Spectrograms) -> None:
+        stored = in_arrow(records)
         if records.format["type"] not in FORMATS:
             raise CorpusError(
                 f"cannot join records of format {records.format['type']!r} with stimuli",
@@ -127,7 +129,7 @@ class JoinedRecords:
         require_columns(records, "stim_id")
         self.records = records
         self._spectrograms = spectrograms
-        self._stim_ids = records.select_columns("stim_id").with_format("arrow")
+        self._stim_ids = stored.select_columns("stim_id")
         form = records.format
         self._matrices = spectrograms.matrices.with_format(form["type"], **form["format_kwargs"])
         self._arrow = records.with_format("arrow", columns=form["columns"])

@@ -17,7 +17,7 @@ from builders.coverage import Coverage, coverage
 from builders.errors import CorpusError
 from builders.joined import Spectrograms
 from builders.ragged import matrices, n_columns, padded, place
-from builders.rows import require_columns
+from builders.rows import in_arrow, require_columns
 from builders.training import collate_items, first_bins
 
 __all__ = ["Coverage", "Population", "coverage"]
@@ -67,7 +67,7 @@ class Population(torch.utils.data.Dataset[dict[str, Any]]):
         require_columns(records, "stim_id", "cell_id", "response")
         found = coverage(records)
         _refuse_duplicates(found)
-        self._responses = records.select_columns("response").with_format("arrow")
+        self._responses = in_arrow(records).select_columns("response")
         self._spectrograms = Spectrograms(stimuli)
         rows = self._spectrograms.rows(found.stimuli["stim_id"].to_pylist())
         table = self._spectrograms.table[:].take(rows)

@@ -1,11 +1,10 @@
 """Preprocess data as the papers do, when rows are read; files on disk stay as released.
 
 A spectrogram is log compressed and scaled to [0, 1] per frequency band, a response is scaled to
-[0, 1] per cell. The scales are fitted once, on the estimation data, and applied to one row or batch
-at a time, so that no scaled copy of a dataset is stored:
+[0, 1] per cell. The scales are fitted once, on the estimation data:
 
 >>> bands = BandScaler.fit(load_dataset("./wingert2026", "stimuli"))      # doctest: +SKIP
->>> stimuli = load_dataset("./wingert2026", "stimuli").with_transform(bands)    # doctest: +SKIP
+>>> stimuli = load_dataset("./wingert2026", "stimuli").map(bands)         # doctest: +SKIP
 
 >>> records = load_dataset("./wingert2026", "A1", streaming=True)         # doctest: +SKIP
 >>> scaled = records.map(CellScaler.fit(records))                         # doctest: +SKIP
@@ -13,9 +12,11 @@ at a time, so that no scaled copy of a dataset is stored:
 Bins that were not recorded are NaN. Fits ignore NaN and infinite values. Scaling and smoothing keep
 NaN as NaN, and do not spread it to neighbouring bins.
 
-A dataset has either a transform or a format. To use both scalers, or to get tensors, write one
-function that calls both scalers or converts their results. A mapped stream no longer knows its
-columns' types; to keep them, pass the original features: ``map(scaler, features=...)``.
+`map` stores a scaled copy; of the stimuli it is small. `with_transform` stores nothing and scales
+whenever a row is read, but what has a transform cannot be joined or measured. To scale without a
+copy, call a scaler in the training loop: ``bands.scale(batch["spectrogram"])``. A mapped stream no
+longer knows its columns' types; to keep them, pass the original features:
+``map(scaler, features=...)``.
 
 Source of the preprocessing: the code and notebooks published with Pennington & David, PLoS Comput
 Biol 2023, and Wingert et al., Nat Neurosci 2026.

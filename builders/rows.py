@@ -21,7 +21,7 @@ def arrow_batches(data: Any, columns: list[str], subset: str | None = None) -> I
     Parameters
     ----------
     data : Dataset, IterableDataset, DatasetDict or IterableDatasetDict
-        What `load_dataset` returns, in any format (torch, a transform, ...).
+        What `load_dataset` returns, in any format (torch, ...), but without a transform.
     columns : list of str
         Columns that every row must have.
     subset : str or None
@@ -78,13 +78,31 @@ def _tables(data: Any, columns: list[str]) -> Iterator[pa.Table]:
     known = data.column_names or []
     if set(columns) <= set(known):
         data = data.select_columns([*columns, *({"subset"} & set(known))])
-    for batch in data.with_format("arrow").iter(BATCH_ROWS if known else 1):
+    for batch in in_arrow(data).iter(BATCH_ROWS if known else 1):
         check_columns(
             columns,
             batch.column_names,
             "responses are in configs of records, spectrograms in the config 'stimuli'",
         )
         yield batch
+
+
+def in_arrow(data: Any) -> Any:
+    """A data set as one that gives its rows as Arrow tables, with the values that it stores.
+
+    Raises
+    ------
+    CorpusError
+        If it has a transform: its rows have other values than those that it stores.
+    """
+    if isinstance(data, Dataset) and data.format["type"] == "custom":
+        raise CorpusError(
+            "cannot read a data set that has a transform",
+            why="the values would be those that are stored, and not those that the transform makes",
+            fix="use data.map(...) in place of data.with_transform(...); or call "
+            "data.with_format(None), if the stored values are meant",
+        )
+    return data.with_format("arrow")
 
 
 #: What `load_dataset` returns, with and without ``split=``.
@@ -107,9 +125,7 @@ def read_table(data: Data, columns: Sequence[str]) -> pa.Table:
         "cells and sessions work with every corpus",
     )
     splits = data.values() if isinstance(data, DatasetDict) else [data]
-    return pa.concat_tables(
-        [split.select_columns(list(columns)).with_format("arrow")[:] for split in splits]
-    )
+    return pa.concat_tables([in_arrow(split.select_columns(list(columns)))[:] for split in splits])
 
 
 def require_columns(dataset: Any, *names: str) -> None:

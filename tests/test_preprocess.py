@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from builders.errors import CorpusError
+from builders.metrics import cell_quality
+from builders.population import Population
 from builders.preprocess import BandScaler, CellScaler, log_compress, smooth
+from builders.rows import read_table
+from builders.stimuli import with_stimuli
 from tests.conftest import run_python
 
 STIMULI = [("wingert2026", "stimuli"), ("nat4", "stimuli")]
@@ -262,7 +266,6 @@ def test_streams_fit_and_scale_alike(home: Path, name: str, config: str) -> None
         data["est"].shuffle(seed=0),
         data["est"].with_format("torch"),
         stream["est"].with_format("numpy"),
-        data["est"].with_transform(lambda batch: {}),
     ):
         assert kind.fit(same) == scaler
     expected = [row[column] for row in data["val"].with_transform(scaler)]
@@ -445,3 +448,48 @@ def test_errors_name_what_is_wrong_and_what_to_do() -> None:
     ):
         with pytest.raises(CorpusError, match=message):
             call()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda records, stimuli: with_stimuli(records, with_transform(stimuli)),
+        lambda records, stimuli: with_stimuli(records, DatasetDict(est=with_transform(stimuli))),
+        lambda records, stimuli: with_stimuli(with_transform(records), stimuli),
+        lambda records, stimuli: with_stimuli(
+            records.to_iterable_dataset(), with_transform(stimuli)
+        ),
+        lambda records, stimuli: Population(records, with_transform(stimuli)),
+        lambda records, stimuli: Population(with_transform(records), stimuli),
+        lambda records, stimuli: BandScaler.fit(with_transform(stimuli)),
+        lambda records, stimuli: CellScaler.fit(DatasetDict(est=with_transform(records))),
+        lambda records, stimuli: cell_quality(with_transform(records)),
+        lambda records, stimuli: read_table(with_transform(records), ["response"]),
+    ],
+)
+def test_values_are_never_read_past_a_transform(home: Path, use: Any) -> None:
+    records = load_dataset("./nat4", "ARM029a", split="est")
+    stimuli = load_dataset("./nat4", "stimuli", split="est")
+    with pytest.raises(CorpusError, match=r"has a transform\n[^$]*use data.map"):
+        use(records, stimuli)
+
+
+def with_transform(data: Dataset) -> Dataset:
+    return data.with_transform(lambda batch: batch)
+
+
+def test_a_scaler_that_is_mapped_reaches_the_join_and_the_population(home: Path) -> None:
+    """As the docs say: `map` before a join."""
+    records = load_dataset("./nat4", "ARM029a", split="est")
+    stimuli = load_dataset("./nat4", "stimuli", split="est")
+    bands, cells = BandScaler.fit(stimuli), CellScaler.fit(records)
+    row = records[0]
+    released = next(each for each in stimuli if each["stim_id"] == row["stim_id"])
+    expected = bands.scale(np.array(released["spectrogram"], np.float32))
+    assert expected.max() <= 1 < np.max(released["spectrogram"])
+    joined = with_stimuli(records.map(cells), stimuli.map(bands))
+    assert np.array_equal(joined.with_format("numpy")[0]["spectrogram"], expected)
+    assert np.array_equal(joined[0]["response"], cells(row)["response"])
+    population = Population(records.map(cells), stimuli.map(bands))
+    items = [each for each in population if each["stim_id"] == row["stim_id"]]
+    assert np.array_equal(items[0]["spectrogram"].numpy(), expected)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from datasets import Features
 
 from builders.corpus.builder import CorpusBuilder
-from builders.corpus.configs import matches
 from builders.corpus.registry import code_key
+from builders.export.held import Held, held_configs, size_of, without_sites
 from builders.export.manifest import MANIFEST, Manifest, sha256
 from builders.internals import features_for_card
 from builders.repository.card import (
@@ -26,47 +25,6 @@ from builders.repository.card import (
 
 #: How many configs the first lines of a card name.
 LISTED_CONFIGS = 8
-
-
-@dataclass(frozen=True)
-class _Held:
-    """The part of a config that an export holds.
-
-    Attributes
-    ----------
-    config : CorpusConfig
-    splits : dict of str to list of str
-        The shards of each split that has rows. Plain `datasets` cannot load a split without rows.
-    empty : list of str
-        The splits whose shards are in the export but have no rows.
-    missing : int
-        How many shards of the config are not in the export.
-    """
-
-    config: Any
-    splits: dict[str, list[str]]
-    empty: list[str]
-    missing: int
-
-
-def _held(
-    corpus: type[CorpusBuilder], manifest: Manifest, features: Mapping[str, Features]
-) -> Iterator[_Held]:
-    """The configs that were requested, or whose shards are all in the export anyway."""
-    for config in corpus.BUILDER_CONFIGS:
-        splits, empty, missing = {}, [], 0
-        for split, globs in config.globs.items():
-            paths = [
-                path for path in sorted(features) if any(matches(path, glob) for glob in globs)
-            ]
-            held = [path for path in paths if path in manifest.shards]
-            missing += len(paths) - len(held)
-            if _size(manifest, held, config)[0]:
-                splits[split] = held
-            elif held:
-                empty.append(split)
-        if (splits or empty) and (not missing or config.name in manifest.configs):
-            yield _Held(config, splits, empty, missing)
 
 
 def exported_card(
@@ -88,13 +46,12 @@ def exported_card(
     metadata : mapping
         Entries of the YAML that replace the corpus' own.
     """
-    there = list(_held(corpus, manifest, features))
+    there = list(held_configs(corpus, manifest, features))
     held = [each for each in there if each.splits]
     code = code_key(corpus)
     infos = [
         _info(each, manifest, features)
-        # Sites are left out: their area says the same.
-        for each in [each for each in held if not _is_site(each)] or held
+        for each in without_sites(held)
         # The features of shards that older code wrote are unknown.
         if all(
             manifest.shards[path].code == code for paths in each.splits.values() for path in paths
@@ -114,20 +71,18 @@ def exported_card(
     return with_yaml(header, f"{body}\n\n{_provenance(corpus, manifest, there)}").encode()
 
 
-def _first_path(held: _Held) -> str:
+def _first_path(held: Held) -> str:
     return next(iter(held.splits.values()))[0]
 
 
-def _of_a_part(
-    body: str, corpus: type[CorpusBuilder], manifest: Manifest, held: list[_Held]
-) -> str:
+def _of_a_part(body: str, corpus: type[CorpusBuilder], manifest: Manifest, held: list[Held]) -> str:
     """The body of a card that says at once what is here, and shows how to load that."""
     names = [f"`{each.config.name}`" for each in held]
     others = len(names) - LISTED_CONFIGS
     listed = ", ".join(names[:LISTED_CONFIGS]) + (f" and {others} more" if others > 0 else "")
     shown = next((each for each in held if _first_path(each).startswith("data/")), held[0])
     split, paths = next(iter(shown.splits.items()))
-    rows = _size(manifest, paths, shown.config)[0]
+    rows = size_of(manifest, paths, shown.config)[0]
     told = (
         f"**This is a part of {corpus.corpus}: {listed}; [what is here](#what-is-here) has the "
         "numbers.** The text below describes the whole corpus."
@@ -143,20 +98,7 @@ def _of_a_part(
     return f"\n{title}\n\n{told}\n\n{text}"
 
 
-def _size(manifest: Manifest, paths: list[str], config: Any) -> tuple[int, int]:
-    """Number of rows that a config reads from some shards, and their bytes in memory."""
-    sizes = [manifest.shards[path].size(config.name) for path in paths]
-    return sum(rows for rows, _ in sizes), sum(memory for _, memory in sizes)
-
-
-def _is_site(held: _Held) -> bool:
-    """Whether a config is a single site: its globs are ``data/*/<site>/<subset>.parquet``."""
-    globs = [glob.split("/") for of_split in held.config.globs.values() for glob in of_split]
-    sites = {glob[2] for glob in globs if glob[:2] == ["data", "*"]}
-    return len(sites) == 1 and "*" not in sites
-
-
-def _info(held: _Held, manifest: Manifest, features: Mapping[str, Features]) -> dict[str, Any]:
+def _info(held: Held, manifest: Manifest, features: Mapping[str, Features]) -> dict[str, Any]:
     """Features and sizes of a config, in the form that `datasets` reads and checks after a load.
 
     `datasets` names its cached tables by a hash of the card's YAML, not of the shards. So the
@@ -165,7 +107,7 @@ def _info(held: _Held, manifest: Manifest, features: Mapping[str, Features]) -> 
     paths = [path for of_split in held.splits.values() for path in of_split]
     splits = []
     for split, of_split in held.splits.items():
-        rows, memory = _size(manifest, of_split, held.config)
+        rows, memory = size_of(manifest, of_split, held.config)
         splits.append({"name": split, "num_bytes": memory, "num_examples": rows})
     checksums = "".join(manifest.shards[path].sha256 for path in sorted(manifest.shards))
     return {
@@ -178,13 +120,13 @@ def _info(held: _Held, manifest: Manifest, features: Mapping[str, Features]) -> 
     }
 
 
-def _provenance(corpus: type[CorpusBuilder], manifest: Manifest, held: list[_Held]) -> str:
+def _provenance(corpus: type[CorpusBuilder], manifest: Manifest, held: list[Held]) -> str:
     """What the export holds, how to use it, and what it was made from, as Markdown."""
     lines = ["## What is here", "", "| config | rows | size | |", "|---|---|---|---|"]
     for each in held:
         paths = [path for of_split in each.splits.values() for path in of_split]
         rows = [
-            f"{split} {_size(manifest, of_split, each.config)[0]:,}"
+            f"{split} {size_of(manifest, of_split, each.config)[0]:,}"
             for split, of_split in each.splits.items()
         ]
         size = sum(manifest.shards[path].bytes for path in paths) / 1e6
@@ -239,7 +181,7 @@ _SIZES_ARE_CHECKED = (
 )
 
 
-def _join(held: list[_Held]) -> list[str]:
+def _join(held: list[Held]) -> list[str]:
     """How to find the spectrogram of a record, if the export holds both; Markdown."""
     splits = {each.config.name: each.splits for each in held}
     for name, of_config in splits.items():

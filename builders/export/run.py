@@ -22,6 +22,7 @@ from builders.corpus.configs import matches
 from builders.corpus.registry import code_key, find_corpus, sound_corpora
 from builders.errors import CorpusError
 from builders.export.card import exported_card
+from builders.export.croissant import CROISSANT, croissant
 from builders.export.folder import Folder
 from builders.export.manifest import MANIFEST, Manifest, check_own, file_of
 from builders.export.task import Task, read_jobs, user_folder, write_job
@@ -173,7 +174,8 @@ class _Run:
         """Write the card, its linked files and the manifest; delete left-over temporary files."""
         features = {path: job.features for path, job in self.jobs.items()}
         card = exported_card(self.corpus, self.manifest, features, metadata)
-        others = {CARD: card, **linked_files(self.corpus)}
+        described = croissant(self.corpus, self.manifest, features, metadata)
+        others = {CARD: card, CROISSANT: described, **linked_files(self.corpus)}
         self.manifest.files = {path: file_of(content) for path, content in others.items()}
         known = {*self.jobs, *others, MANIFEST}
         for path in [path for path in self.sizes if _is_litter(path, known)]:

@@ -29,6 +29,7 @@ from huggingface_hub import DatasetCard
 
 from builders.corpus.registry import find_corpus
 from builders.errors import CorpusError
+from builders.export.croissant import CROISSANT
 from builders.export.folder import Folder, verify_folder
 from builders.export.manifest import MANIFEST, Manifest
 from builders.export.run import export
@@ -145,7 +146,7 @@ def test_it_holds_the_bytes_of_the_repository_and_no_more(
     }
     folder = REPOSITORY / corpus
     linked = {path.relative_to(folder).as_posix() for path in folder.glob("figures/*.png")}
-    assert set(found) == shards | linked | {"README.md", "CITATION.bib", MANIFEST}
+    assert set(found) == shards | linked | {"README.md", "CITATION.bib", CROISSANT, MANIFEST}
     links = re.findall(r"\]\((?!http|#)(.*?)\)", found["README.md"].decode())
     assert set(links) == linked | {"CITATION.bib"}  # none is broken
     for path in {*linked, "CITATION.bib"}:
@@ -368,6 +369,7 @@ def test_exports_of_some_configs_add_up(exports: Exports, home: Path, tmp_path: 
     assert {path for path in now if kept.get(path) != now[path]} == {
         "cells.parquet",
         "README.md",
+        CROISSANT,
         MANIFEST,
     }
     assert load_dataset(str(out), "PEG").num_rows == load_dataset("./nat4", "PEG").num_rows
