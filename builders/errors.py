@@ -130,7 +130,7 @@ def unknown(
     names = sorted(valid)
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    listed = ", ".join(names[:MOST_NAMES])
+    listed = ", ".join(names[:MOST_NAMES]) or "none"
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     fix = f"{hint}valid names: {listed}{more}"
     return error(f"unknown {kind} {name!r}", where=where, why=why, fix=fix)

@@ -37,7 +37,7 @@ except ImportError as error:
 #: client itself retries what it knows to be safe, mainly uploads; these are for all other requests.
 DELAYS = (1.0, 4.0)
 
-AGAIN = "run it again: nothing is sent twice"
+AGAIN = "run it again; what was sent already is not sent again"
 LOG_IN = "log in with `hf auth login`"
 
 # HTTP codes: timed out, changed by somebody else, too early, too many requests.

@@ -10,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from typing import Any, TypeVar
 
+from datasets import disable_progress_bars
+
 from builders.errors import CorpusError
 from builders.threads import children_without_interrupts
 
@@ -56,7 +58,7 @@ def run_tasks(
     elif workers > 1:
         # Not forked: a forked process copies locks, but not the threads that would release them.
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+        pool = ProcessPoolExecutor(workers, context, initializer=_prepare)
         try:
             with children_without_interrupts():
                 names = {pool.submit(function, task): name for name, task in tasks.items()}
@@ -69,8 +71,9 @@ def run_tasks(
             yield name, _outcome(partial(function, task))
 
 
-def _end_with_parent() -> None:
-    """End this worker when its parent process ends, for whatever reason."""
+def _prepare() -> None:
+    """A worker shows no progress, since its parent does, and ends when its parent ends."""
+    disable_progress_bars()
     parent = multiprocessing.parent_process()
 
     def wait() -> None:

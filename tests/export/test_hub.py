@@ -484,7 +484,7 @@ def test_what_keeps_failing_is_an_error_that_says_to_run_it_again(
 ) -> None:
     monkeypatch.setattr(remote, "DELAYS", (0.0, 0.0))
     assert remote.attempt("cannot", scripted(LOST, OF_A_THREAD, "done")) == "done"
-    with pytest.raises(CorpusError, match="run it again: nothing is sent twice"):
+    with pytest.raises(CorpusError, match="what was sent already is not sent again"):
         remote.attempt("cannot", scripted(LOST, LOST, LOST, "too late"))
     with pytest.raises(CorpusError, match="Invalid metadata"):
         remote.attempt("cannot", scripted(ValueError("Invalid metadata in README.md"), "not asked"))

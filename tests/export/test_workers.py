@@ -18,6 +18,7 @@ import distributed
 import pytest
 import s3fs
 from datasets import load_dataset
+from datasets.utils import are_progress_bars_disabled
 from moto.server import ThreadedMotoServer
 
 from builders.corpus.registry import code_key, find_corpus
@@ -202,6 +203,15 @@ def test_processes_write_what_one_does_and_list_what_is_damaged(
     found = {path: each for path, each in contents(out).items() if path.endswith(".parquet")}
     assert found == {path: whole[path] for path in wanted if "CLT027c" not in path}
     assert len(wanted) - len(found) == 2
+
+
+def shows_progress(_: object) -> bool:
+    return not are_progress_bars_disabled()
+
+
+def test_workers_show_no_progress_bars_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_DATASETS_DISABLE_PROGRESS_BARS", raising=False)
+    assert dict(run_tasks(shows_progress, {"a": 1}, workers=2)) == {"a": False}
 
 
 def test_workers_must_write_to_where_all_see_it(own_home: Path) -> None:
