@@ -137,7 +137,8 @@ def _unpack(outer: Path, folder: Path, suffix: str) -> Index:
 def _wanted(info: tarfile.TarInfo, suffix: str) -> str:
     """The name of an archive; empty for all else in a tar."""
     parts = info.name.split("/")
-    if info.name.startswith("/") or ".." in parts:
+    # On Windows, a backslash separates folders, and what follows a colon is another stream.
+    if info.name.startswith("/") or ".." in parts or set(parts[-1]) & set("\\:"):
         raise ValueError(f"{info.name!r} leads out of the tar")
     is_file = info.isreg() and not info.issparse()
     if not is_file or any(part.startswith(LITTER) for part in parts):

@@ -181,10 +181,12 @@ def test_what_is_no_archive_is_left_alone(folder: Path) -> None:
         (gzip.compress(b"no tar at all" * 1000), "cannot read a tar"),
         (gzip.compress(tar_of({f"../{FIRST}": b"x"})), "leads out of the tar"),
         (gzip.compress(tar_of({f"/{FIRST}": b"x"})), "leads out of the tar"),
+        (gzip.compress(tar_of({f"..\\{FIRST}": b"x"})), "leads out of the tar"),
+        (gzip.compress(tar_of({f"C:{FIRST}": b"x"})), "leads out of the tar"),
         (gzip.compress(tar_of([(FIRST, b"x"), (f"b/{FIRST}", b"y")])), "there twice"),
         (b"", "cannot read a tar"),
     ],
-    ids=["cut", "crc", "plain-cut", "no-tar", "up", "root", "twice", "empty"],
+    ids=["cut", "crc", "plain-cut", "no-tar", "up", "root", "up-there", "drive", "twice", "empty"],
 )
 def test_a_bad_tar_is_refused_and_nothing_counts(folder: Path, content: bytes, why: str) -> None:
     (folder / f"{NAT}.tgz").write_bytes(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import yaml
 from datasets import load_dataset
 from fsspec.spec import AbstractFileSystem
 
+from builders.corpus.registry import find_corpus
 from builders.errors import CorpusError
 from builders.repository.card import local_card
 from tests.conftest import run_python
@@ -362,3 +364,24 @@ def test_the_cards_size_and_etag_are_those_of_its_content(filesystem: Any) -> No
     )
     assert info["size"] == len(card)
     assert info["ETag"] == hashlib.sha256(card).hexdigest()
+
+
+# What Windows allows in no name, and the names of its devices, which no file may have.
+NOT_PORTABLE = re.compile(r'[<>:"\\|?*\x00-\x1f]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.I)
+
+
+def test_names_of_shards_suit_every_system(filesystem: Any, corpus: str) -> None:
+    """Windows and macOS take names that differ in case alone for the same; Windows forbids some."""
+    named = {
+        part
+        for config in find_corpus(corpus).BUILDER_CONFIGS
+        for globs in config.globs.values()
+        for glob in globs
+        for part in glob.split("/")
+        if "*" not in part
+    }
+    paths = filesystem.find(f"corpus://{corpus}")
+    found = named | {part for path in paths for part in path.split("/")}
+    assert len(paths) > 10 < len(found)
+    assert not [name for name in found if NOT_PORTABLE.search(name)]
+    assert len({name.casefold() for name in found}) == len(found)
