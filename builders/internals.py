@@ -1,7 +1,7 @@
 """All uses of undocumented parts of `datasets`, which may change without notice.
 
 Each function has a test that fails if `datasets` has changed. Functions of `datasets` that are
-replaced are in `builders.repository.pinning`.
+replaced are in `builders.repository.pinning` and `preparing`.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from builders.release.local import Release
 from builders.repository import findings, pinning
 from builders.repository.card import CARD, repository_card
 from builders.repository.opened import CardFile, ShardFile
+from builders.shards.ahead import Wanted
 from builders.shards.cache import ShardCache, etag_of
 from builders.shards.excluded import read_excluded
 from builders.shards.job import Job
@@ -196,6 +197,23 @@ class CorpusFileSystem(AbstractFileSystem):
     rm = rm_file = _rm = rmdir = mkdir = makedirs = touch = pipe_file = pipe = _refuse
     cp_file = copy = mv = put_file = put = _refuse
 
+    def wanted(self, path: str) -> Wanted:
+        """A shard that is to be read.
+
+        Raises
+        ------
+        CorpusError
+            If there is no such shard, or it is pinned to another content.
+        """
+        path = self._strip_protocol(path)
+        corpus, etag, inside = split_path(path)
+        repository = _repository(corpus)
+        if (job := repository.jobs(inside).get(inside)) is None:
+            self._explain(path)
+            raise CorpusError(f"cannot open corpus://{path}", why="it is a folder")
+        self._check(path, repository.cache, job, etag)
+        return Wanted(repository.cache, job, inside)
+
     def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> BinaryIO:
         path = self._strip_protocol(path)
         if mode != "rb":
@@ -203,21 +221,17 @@ class CorpusFileSystem(AbstractFileSystem):
         corpus, etag, inside = split_path(path)
         if inside == CARD:
             return CardFile(path, repository_card(find_corpus(corpus)))
-        repository = _repository(corpus)
-        if (job := repository.jobs(inside).get(inside)) is None:
-            self._explain(path)
-            raise CorpusError(f"cannot open corpus://{path}", why="it is a folder")
-        self._check(path, repository.cache, job, etag)
+        shard = self.wanted(path)
         for _ in range(OPEN_ATTEMPTS):
             with suppress(FileNotFoundError):  # replaced by another version, or deleted, just now
-                file = repository.cache.shard(job, inside)
+                file = shard.cache.shard(shard.job, inside)
                 opened = ShardFile(path, file)
                 _OPEN.add(opened)
-                findings.opened(corpus, etag, inside, repository.cache.notes(inside, etag_of(file)))
+                findings.opened(corpus, etag, inside, shard.cache.notes(inside, etag_of(file)))
                 return opened
         raise CorpusError(
             f"cannot open corpus://{path}",
-            where=repository.cache.root,
+            where=shard.cache.root,
             why="its shard has been deleted as soon as it was built",
             fix="let whoever deletes the cache finish, then load again",
         )

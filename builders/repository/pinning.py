@@ -16,17 +16,12 @@ rows: a site may have only validation stimuli, and a filter may match nothing.
 In its offline mode, `datasets` refuses all files but local ones. What ``corpus://`` needs is
 checked where it is fetched: a release on disk loads, and one that is not there says so.
 
-From 4.4 to 4.8, it raises an error, too, if a shard without rows comes before one with rows: it
-takes the shards for numbered without gaps. With this patch they are.
-
 Only `datasets` knows when a load is complete. At that point, one warning says how many notes there
 are on the loaded data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from datasets import (
@@ -37,7 +32,6 @@ from datasets import (
     Split,
     SplitDict,
     SplitInfo,
-    __version__,
 )
 from datasets.arrow_reader import ArrowReader
 from datasets.data_files import DataFilesDict, DataFilesList
@@ -48,7 +42,7 @@ from fsspec.core import url_to_fs
 
 from builders.corpus.registry import find_corpus
 from builders.errors import CorpusError
-from builders.repository import findings
+from builders.repository import findings, preparing
 from builders.repository.card import described
 from builders.shards.notes import Note
 from builders.urls import SCHEME, pinned_url, split_path
@@ -59,7 +53,6 @@ REASONS_LISTED = 5
 _create_config_id = BuilderConfig.create_config_id
 _info = Parquet._info
 _prepare = Parquet._download_and_prepare
-_generate_tables = Parquet._generate_tables
 _as_split = Parquet._as_dataset
 _as_dataset = Parquet.as_dataset
 _as_streaming_dataset = Parquet.as_streaming_dataset
@@ -129,24 +122,8 @@ def _prepare_anew(self: Parquet, *args: Any, **kwargs: Any) -> Any:
     """Replaces `Parquet._download_and_prepare`, which compares the splits with those expected."""
     if _is_of_corpus(self.config):
         self.info.splits = None
-    return _prepare(self, *args, **kwargs)
-
-
-def _numbered_tables(self: Parquet, *args: Any, **kwargs: Any) -> Iterator[tuple[Any, Any]]:
-    """Replaces `Parquet._generate_tables`: shards without rows, which yield nothing, do not count.
-
-    Without it, `datasets` 4.4 to 4.8 has no place for the length of the shard after such a one.
-    """
-    numbers: dict[int, int] = {}
-    for key, table in _generate_tables(self, *args, **kwargs):
-        if _is_of_corpus(self.config):
-            number = numbers.setdefault(key.original_shard_id, len(numbers))
-            key = replace(key, original_shard_id=number)
-        yield key, table
-
-
-# Streams are pickled with it, by this name.
-_numbered_tables.__name__ = _generate_tables.__name__
+    with preparing.refusals():
+        return _prepare(self, *args, **kwargs)
 
 
 def _raise_if_offline_and_elsewhere(message: str | None = None) -> None:
@@ -215,11 +192,10 @@ def _as_stream_with_notes(self: Parquet, *args: Any, **kwargs: Any) -> Any:
 
 def install() -> None:
     """Patch `datasets` in this process; calling it again changes nothing."""
+    preparing.install()
     BuilderConfig.create_config_id = _pin_and_create_config_id
     Parquet._info = _filled_info
     Parquet._download_and_prepare = _prepare_anew
-    if (4, 4) <= tuple(map(int, __version__.split(".")[:2])) < (5, 0):
-        Parquet._generate_tables = _numbered_tables
     Parquet._as_dataset = _as_split_or_empty
     Parquet.as_dataset = _as_dataset_with_notes
     Parquet.as_streaming_dataset = _as_stream_with_notes

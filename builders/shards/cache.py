@@ -13,7 +13,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +24,7 @@ from datasets.utils import tqdm
 from builders.conventions import SUBSETS
 from builders.errors import CorpusError, RecordingError
 from builders.files import digest, home, locked, replace_file
+from builders.shards.feed import Feed
 from builders.shards.job import Job
 from builders.shards.notes import Note, Notes, from_json, to_json
 from builders.shards.parquet import Writer
@@ -135,16 +136,29 @@ class ShardCache:
         CorpusError
             If it cannot be built. No partial file is left.
         """
+        return self.begin(job, path).result()
+
+    def begin(self, job: Job, path: str, feeds: Mapping[str, Feed] | None = None) -> Future[Path]:
+        """As `shard`, but without waiting for it, once a thread is free.
+
+        Parameters
+        ----------
+        feeds : mapping of str to Feed, optional
+            By the shard's path: gets its row groups as soon as they are written. A shard that is
+            built already, or by another process, gives it nothing.
+        """
         file = self.find(path, self.etag(job))
         if file and _is_sound(file):
-            return file
-        return _BUILDING.submit(self._find_or_build, job, path).result()
+            found: Future[Path] = Future()
+            found.set_result(file)
+            return found
+        return _BUILDING.submit(self._find_or_build, job, path, feeds or {})
 
-    def _find_or_build(self, job: Job, path: str) -> Path:
+    def _find_or_build(self, job: Job, path: str, feeds: Mapping[str, Feed]) -> Path:
         try:
             with locked(self.root / "locks" / f"{job.name}.lock"):
                 file = self.find(path, self.etag(job))
-                return file if file and _is_sound(file) else self._build(job, path)
+                return file if file and _is_sound(file) else self._build(job, path, feeds)
         except RecordingError as error:
             raise error.of(self.corpus, job.session) from error
         except OSError as error:
@@ -162,7 +176,7 @@ class ShardCache:
                 fix="end other programs, or raise the limit (ulimit -v); a site takes some 400 MB",
             ) from error
 
-    def _build(self, job: Job, path: str) -> Path:
+    def _build(self, job: Job, path: str, feeds: Mapping[str, Feed]) -> Path:
         archives = job.archives()
         keys = [archive.keys() for archive in archives]
         etag = self._etag(job, keys)
@@ -178,7 +192,7 @@ class ShardCache:
             # In another thread, while the first archive is inflated.
             fingerprints = _BESIDE.submit(lambda: [each.fingerprints() for each in archives])
             notes = Notes()
-            written, errors = self._write(job, partials, notes)
+            written, errors = self._write(job, partials, notes, feeds)
             for archive, seen, found in zip(archives, keys, fingerprints.result(), strict=True):
                 archive.confirm(seen, found)
             for each, checksum in written.items():
@@ -215,12 +229,12 @@ class ShardCache:
             return False
 
     def _write(
-        self, job: Job, files: dict[str, Path], notes: Notes
+        self, job: Job, files: dict[str, Path], notes: Notes, feeds: Mapping[str, Feed]
     ) -> tuple[dict[str, str], dict[str, CorpusError]]:
         """Write the shards; returns each one's checksum, or the error that prevented it."""
 
         def write(tables: Iterable[pa.Table], path: str, file: Path) -> str:
-            with Writer(file, job.features) as writer:
+            with Writer(file, job.features, feeds.get(path)) as writer:
                 for table in tables:
                     _check_subset(table, path)
                     writer.append(table)
