@@ -42,11 +42,7 @@ class Threads:
             future = self._executor.submit(function, *arguments)
         except RuntimeError as error:  # `ulimit`, or the interpreter is shutting down
             free.release()
-            raise CorpusError(
-                "no further thread can be started",
-                why=error,
-                fix="allow the process more memory and threads: `ulimit -v`, `ulimit -u`",
-            ) from error
+            raise _no_thread(error) from error
         future.add_done_callback(lambda _: free.release())
         return future
 
@@ -62,6 +58,22 @@ class Threads:
         for first, future in enumerate(futures):
             made[first :: self._count] = future.result()
         return made
+
+
+def run_beside(function: Callable[[], object]) -> None:
+    """Call a function in a thread of its own, which does not keep the process alive."""
+    try:
+        threading.Thread(target=function, name="builders", daemon=True).start()
+    except RuntimeError as error:
+        raise _no_thread(error) from error
+
+
+def _no_thread(why: RuntimeError) -> CorpusError:
+    return CorpusError(
+        "no further thread can be started",
+        why=why,
+        fix="allow the process more memory and threads: `ulimit -v`, `ulimit -u`",
+    )
 
 
 class Once(Generic[K, T]):

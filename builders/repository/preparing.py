@@ -49,9 +49,10 @@ def refusals() -> Iterator[None]:
 
 def _splits_in_place(self: Parquet, manager: Any) -> Any:
     """Replaces `Parquet._split_generators`, which downloads the files with a manager."""
-    urls = [url for files in self.config.data_files.values() for url in files]
+    listed = self.config.data_files or {}
+    urls = [url for files in listed.values() for url in files]
     self._in_place = None
-    if not manager.is_streaming and all(url.startswith(SCHEME) for url in urls):
+    if urls and not manager.is_streaming and all(url.startswith(SCHEME) for url in urls):
         # A worker that is not forked imports this module to get this function.
         self._in_place = _tables_in_place
         same = {name: lambda files: files for name in ("download", "download_and_extract")}

@@ -21,7 +21,7 @@ from multiprocess import parent_process
 from builders.shards.cache import ShardCache
 from builders.shards.feed import Feed, Room
 from builders.shards.job import Job
-from builders.threads import Threads
+from builders.threads import Threads, run_beside
 
 #: How many jobs are begun before their shards are read.
 MOST_JOBS = 3
@@ -84,7 +84,7 @@ def read_ahead(
             build.begin()
 
     # A thread of its own, since beginning a build waits until the one before has ended.
-    threading.Thread(target=begin_all, daemon=True).start()
+    run_beside(begin_all)
     try:
         # A job may have shards further on, in another area: those are read from their files.
         for of, shards in groupby(enumerate(wanted), lambda pair: pair[1].of):

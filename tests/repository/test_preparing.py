@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Features, Value, load_dataset
+from datasets.packaged_modules.parquet.parquet import Parquet
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "all": {},
@@ -83,6 +84,14 @@ def test_files_of_others_beside_those_of_a_corpus(
         split: pq.read_metadata(next(each for each in files[split] if "CLT027c" in each)).num_rows
         for split in both
     }
+
+
+def test_a_data_set_of_others_is_left_alone(own_home: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="At least one data file must be specified"):
+        Parquet().download_and_prepare()
+    pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "a.parquet")
+    loaded = load_dataset("parquet", data_files=str(tmp_path / "a.parquet"), split="train")
+    assert loaded["a"][:] == [1, 2]
 
 
 def test_a_builder_can_be_streamed_after_it_was_prepared(own_home: Path) -> None:
