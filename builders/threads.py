@@ -126,12 +126,14 @@ def children_without_interrupts() -> Iterator[None]:
     """Context in which child processes are started that leave Ctrl-C to their parent.
 
     A terminal sends it to all processes at once, and each child would print a traceback of its own.
+    The parent gets a Ctrl-C of meanwhile at the end.
     """
-    if threading.current_thread() is not threading.main_thread():  # only it sets signal handlers
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where a new process is asked in its turn
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Children inherit what is blocked.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from datasets.utils import tqdm
 
 import builders.shards.cache  # noqa: F401 - keeps a child's collections from what it shares
 from builders.threads import Once, Threads
-from tests.conftest import run_python
+from tests.conftest import REPOSITORY, run_python
 
 LONGEST = 20  # s that a forked process may take
 
@@ -158,3 +160,42 @@ threads.submit(int).result()  # the thread that could not be started is not wait
 
 def test_a_process_that_may_start_no_more_threads_is_told_so() -> None:
     assert "no further thread can be started" in run_python(LIMITED)
+
+
+INTERRUPTED = """
+import multiprocessing, os, signal, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from builders.threads import children_without_interrupts
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context(sys.argv[1]))
+    try:
+        with children_without_interrupts():
+            child = pool.submit(os.getpid).result()
+            for process in (child, os.getpid()):
+                os.kill(process, signal.SIGINT)
+            time.sleep(0.2)
+            print("not yet")
+        print("never")
+    except KeyboardInterrupt:
+        print("now", pool.submit(os.getpid).result() == child)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_an_interrupt_while_children_are_started_reaches_the_parent_alone(
+    tmp_path: Path, method: str
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED)
+    done = subprocess.run(
+        [sys.executable, str(script), method],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["not yet", "now True"], done.stderr

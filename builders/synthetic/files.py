@@ -54,9 +54,9 @@ def run_writers(writers: Sequence[Callable[[], object]]) -> None:
     from datasets.utils import tqdm  # silent where progress bars are disabled; slow to import
 
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        with children_without_interrupts():
-            jobs = [pool.submit(writer) for writer in writers]
         try:
+            with children_without_interrupts():
+                jobs = [pool.submit(writer) for writer in writers]
             for job in tqdm(as_completed(jobs), "synthetic files", len(jobs)):
                 job.result()
         except BaseException:

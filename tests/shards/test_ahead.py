@@ -63,6 +63,14 @@ def expected(shards: list[Wanted]) -> list[pa.Table]:
     return [pq.read_table(each.cache.shard(each.job, each.path)) for each in shards]
 
 
+def rewrite(shard: Wanted, change: Callable[[bytes], bytes]) -> None:
+    """Change the archive of a shard, which is a link to one that all tests share."""
+    path = shard.job.archives()[0].path
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(change(content))
+
+
 @pytest.fixture
 def release(own_home: Path, releases: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = copy_release(releases("wingert2026"), own_home / "release")
@@ -111,8 +119,7 @@ def test_no_shards() -> None:
 
 def test_a_damaged_archive_ends_it_where_its_shard_would_come(release: Path) -> None:
     shards = wanted(A1)
-    archive = shards[1].job.archives()[0].path
-    archive.write_bytes(archive.read_bytes()[:-1000])
+    rewrite(shards[1], lambda content: content[:-1000])
     seen = set()
 
     def read() -> None:
@@ -133,11 +140,10 @@ def test_an_archive_that_changes_while_it_is_read_gives_no_data(
     """Its rows may have been handed on before that is known: then the reader gets the error."""
     monkeypatch.setattr(ahead, "MOST_WAITING", 1 << 40)
     shards = wanted(A1)[:1]
-    archive = shards[0].job.archives()[0].path
 
     class Changing(Feed):
         def end(self) -> None:
-            archive.write_bytes(archive.read_bytes() + b"\0")
+            rewrite(shards[0], lambda content: content + b"\0")
             super().end()
 
     monkeypatch.setattr(ahead, "Feed", Changing)
