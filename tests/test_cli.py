@@ -243,6 +243,20 @@ def test_an_interrupt_is_one_line(own_home: Path, tmp_path: Path) -> None:
         assert code == 130
 
 
+def test_an_interrupted_synthesis_waits_for_no_file(tmp_path: Path) -> None:
+    """Each of a full release takes a minute or so; the processes that write them end at once."""
+    new = tmp_path / "new"
+    written = lambda: sum(path.stat().st_size for path in new.rglob("*.*")) > 1_000_000  # noqa: E731
+    said, code = interrupted(
+        *("-q", "synthesize", "wingert2026", new, "--scale", "full"), when=written
+    )
+    assert (said, code) == ("interrupted\n", 130)
+    size = sum(path.stat().st_size for path in new.rglob("*.*"))
+    time.sleep(1)
+    assert size == sum(path.stat().st_size for path in new.rglob("*.*"))
+    assert not list(new.rglob("wav.zip"))
+
+
 def test_an_interrupted_fetch_ends_at_once_and_goes_on_later(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ def run_writers(writers: Sequence[Callable[[], object]]) -> None:
     """
     from datasets.utils import tqdm  # silent where progress bars are disabled; slow to import
 
+    others = set(active_children())
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         try:
             with children_without_interrupts():
@@ -60,6 +62,9 @@ def run_writers(writers: Sequence[Callable[[], object]]) -> None:
             for job in tqdm(as_completed(jobs), "synthetic files", len(jobs)):
                 job.result()
         except BaseException:
+            # A large file takes a minute, and nobody needs a part of a release.
+            for child in set(active_children()) - others:
+                child.terminate()
             pool.shutdown(cancel_futures=True)
             raise
 
