@@ -10,7 +10,7 @@ from datasets import Features
 
 from builders.corpus.builder import CorpusBuilder
 from builders.corpus.registry import code_key
-from builders.export.held import Held, held_configs, size_of, without_sites
+from builders.export.held import Held, size_of, without_sites
 from builders.export.manifest import MANIFEST, Manifest, sha256
 from builders.internals import features_for_card
 from builders.repository.card import (
@@ -30,6 +30,7 @@ LISTED_CONFIGS = 8
 def exported_card(
     corpus: type[CorpusBuilder],
     manifest: Manifest,
+    there: list[Held],
     features: Mapping[str, Features],
     metadata: Mapping[str, Any],
 ) -> bytes:
@@ -41,12 +42,13 @@ def exported_card(
         The corpus.
     manifest : Manifest
         What the export holds.
+    there : list of Held
+        The configs that it holds.
     features : mapping of str to Features
         Features of all shards of the corpus, by path.
     metadata : mapping
         Entries of the YAML that replace the corpus' own.
     """
-    there = list(held_configs(corpus, manifest, features))
     held = [each for each in there if each.splits]
     code = code_key(corpus)
     infos = [

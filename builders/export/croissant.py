@@ -14,8 +14,7 @@ from typing import Any
 from datasets import Audio, Features, List
 
 from builders.corpus.builder import CorpusBuilder
-from builders.export.held import Held, held_configs, without_sites
-from builders.export.manifest import Manifest
+from builders.export.held import Held, without_sites
 from builders.repository.card import described
 
 CROISSANT = "croissant.json"
@@ -58,7 +57,7 @@ _TYPES = {
 
 def croissant(
     corpus: type[CorpusBuilder],
-    manifest: Manifest,
+    there: list[Held],
     features: Mapping[str, Features],
     metadata: Mapping[str, Any],
 ) -> bytes:
@@ -71,15 +70,15 @@ def croissant(
     ----------
     corpus : type of CorpusBuilder
         The corpus.
-    manifest : Manifest
-        What the export holds.
+    there : list of Held
+        The configs that the export holds.
     features : mapping of str to Features
         Features of all shards of the corpus, by path.
     metadata : mapping
         As in the card's YAML: its ``license`` replaces the corpus' own.
     """
     told = described(corpus)
-    whole = [each for each in held_configs(corpus, manifest, features) if not each.config.filters]
+    whole = [each for each in there if not each.config.filters]
     held = [each for each in without_sites(whole) if each.splits]
     entries = {
         "@context": _CONTEXT,

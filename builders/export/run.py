@@ -24,6 +24,7 @@ from builders.errors import CorpusError
 from builders.export.card import exported_card
 from builders.export.croissant import CROISSANT, croissant
 from builders.export.folder import Folder
+from builders.export.held import held_configs
 from builders.export.manifest import MANIFEST, Manifest, check_own, file_of
 from builders.export.task import Task, read_jobs, user_folder, write_job
 from builders.export.workers import run_tasks
@@ -173,8 +174,9 @@ class _Run:
     def publish(self, metadata: Mapping[str, Any]) -> Export:
         """Write the card, its linked files and the manifest; delete left-over temporary files."""
         features = {path: job.features for path, job in self.jobs.items()}
-        card = exported_card(self.corpus, self.manifest, features, metadata)
-        described = croissant(self.corpus, self.manifest, features, metadata)
+        held = list(held_configs(self.corpus, self.manifest, features))
+        card = exported_card(self.corpus, self.manifest, held, features, metadata)
+        described = croissant(self.corpus, held, features, metadata)
         others = {CARD: card, CROISSANT: described, **linked_files(self.corpus)}
         self.manifest.files = {path: file_of(content) for path, content in others.items()}
         known = {*self.jobs, *others, MANIFEST}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +26,7 @@ from builders.urls import SCHEME
 
 try:
     from datasets.builder import Key
-except ImportError:  # `datasets` before 4.5
+except ImportError:  # `datasets` 4.0 to 4.4
     Key = None
 
 _split_generators = Parquet._split_generators
@@ -55,6 +54,7 @@ def _splits_in_place(self: Parquet, manager: Any) -> Any:
     if urls and not manager.is_streaming and all(url.startswith(SCHEME) for url in urls):
         # A worker that is not forked imports this module to get this function.
         self._in_place = _tables_in_place
+        # Versions of `datasets` differ in which of these they call.
         same = {name: lambda files: files for name in ("download", "download_and_extract")}
         manager = SimpleNamespace(
             download_config=SimpleNamespace(), iter_files=lambda file: [file], **same
@@ -82,7 +82,7 @@ def _tables_in_place(self: Parquet, files: Sequence[Any]) -> Iterator[tuple[Any,
     try:
         filesystem, _ = url_to_fs(urls[0])
         wanted = [filesystem.wanted(url) for url in urls]
-        for batch, (shard, table) in enumerate(read_ahead(wanted, _row_groups)):
+        for batch, (shard, table) in enumerate(read_ahead(wanted)):
             for part in select(table):
                 number = numbers.setdefault(shard, len(numbers))
                 yield Key(number, batch) if Key else f"{number}_{batch}", self._cast_table(part)
@@ -103,13 +103,6 @@ def _selection(config: Any) -> Callable[[pa.Table], Iterator[pa.Table]]:
         yield from (table[start : start + size] for start in range(0, len(table), size or 1))
 
     return select
-
-
-def _row_groups(file: Path, first: int) -> Iterator[pa.Table]:
-    """The row groups of a shard, from a number on."""
-    with pq.ParquetFile(file) as shard:
-        for number in range(first, shard.num_row_groups):
-            yield shard.read_row_group(number, use_threads=False)
 
 
 def install() -> None:

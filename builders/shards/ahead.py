@@ -9,13 +9,14 @@ the shard.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from multiprocess import parent_process
 
 from builders.shards.cache import ShardCache
@@ -44,17 +45,13 @@ class Wanted:
         return self.cache.root, self.job.name
 
 
-def read_ahead(
-    wanted: Sequence[Wanted], read: Callable[[Path, int], Iterator[pa.Table]]
-) -> Iterator[tuple[int, pa.Table]]:
+def read_ahead(wanted: Sequence[Wanted]) -> Iterator[tuple[int, pa.Table]]:
     """Yield the row groups of some shards, in order; build those that are missing.
 
     Parameters
     ----------
     wanted : sequence of Wanted
         The shards.
-    read : callable
-        Reads a shard's file, from a row group of this number on.
 
     Yields
     ------
@@ -89,7 +86,7 @@ def read_ahead(
         # A job may have shards further on, in another area: those are read from their files.
         for of, shards in groupby(enumerate(wanted), lambda pair: pair[1].of):
             for number, each in shards:
-                for table in builds[of].tables(each, read):
+                for table in builds[of].tables(each):
                     yield number, table
                 pa.default_memory_pool().release_unused()  # what this thread has freed
             builds[of].leave()
@@ -125,16 +122,14 @@ class _Build:
             self._begun.set_exception(error)
             stop()
 
-    def tables(
-        self, shard: Wanted, read: Callable[[Path, int], Iterator[pa.Table]]
-    ) -> Iterator[pa.Table]:
+    def tables(self, shard: Wanted) -> Iterator[pa.Table]:
         """The row groups of a shard: those that its feed gives, and the others from its file."""
         feed, n_read = self._unread.pop(shard.path, None), 0
         for table in feed or ():
             yield table
             n_read += 1
         if not (feed and feed.is_whole):
-            yield from _one_ahead(read(self._file(shard), n_read))
+            yield from _one_ahead(row_groups(self._file(shard), n_read))
 
     def _file(self, shard: Wanted) -> Path:
         file = self._begun.result().result()
@@ -147,6 +142,13 @@ class _Build:
             for _ in feed:
                 pass
         self._unread.clear()
+
+
+def row_groups(file: Path, first: int) -> Iterator[pa.Table]:
+    """The row groups of a shard, from a number on."""
+    with pq.ParquetFile(file) as shard:
+        for number in range(first, shard.num_row_groups):
+            yield shard.read_row_group(number, use_threads=False)
 
 
 def _one_ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -15,7 +15,7 @@ import pytest
 
 from builders.errors import CorpusError
 from builders.shards import ahead
-from builders.shards.ahead import Wanted, read_ahead
+from builders.shards.ahead import Wanted, read_ahead, row_groups
 from builders.shards.feed import Feed, Room
 from tests.releases import copy_release
 
@@ -27,12 +27,6 @@ ROOMS = (0, 12 << 20, 1 << 40)
 def wanted(*globs: str) -> list[Wanted]:
     filesystem: Any = fsspec.filesystem("corpus")
     return [filesystem.wanted(path) for glob in globs for path in filesystem.glob(glob)]
-
-
-def row_groups(file: Path, first: int) -> Iterator[pa.Table]:
-    with pq.ParquetFile(file) as shard:
-        for number in range(first, shard.num_row_groups):
-            yield shard.read_row_group(number)
 
 
 def rows(
@@ -50,11 +44,13 @@ def rows(
 
     tables: list[list[pa.Table]] = [[] for _ in shards]
     order = [0]
-    for number, table in read_ahead(shards, read):
-        tables[number].append(table)
-        order.append(number)
-        if slowly:
-            shards[number].cache.shard(shards[number].job, shards[number].path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ahead, "row_groups", read)
+        for number, table in read_ahead(shards):
+            tables[number].append(table)
+            order.append(number)
+            if slowly:
+                shards[number].cache.shard(shards[number].job, shards[number].path)
     assert all(before <= after for before, after in pairwise(order))
     return [pa.concat_tables(each).combine_chunks() for each in tables]
 
@@ -123,7 +119,7 @@ def test_a_damaged_archive_ends_it_where_its_shard_would_come(release: Path) -> 
     seen = set()
 
     def read() -> None:
-        for number, _ in read_ahead(shards, row_groups):
+        for number, _ in read_ahead(shards):
             seen.add(number)
 
     with pytest.raises(CorpusError, match=shards[1].job.session):
@@ -149,7 +145,7 @@ def test_an_archive_that_changes_while_it_is_read_gives_no_data(
     monkeypatch.setattr(ahead, "Feed", Changing)
     seen: list[Any] = []
     with pytest.raises(CorpusError, match="changed"):
-        seen.extend(read_ahead(shards, row_groups))
+        seen.extend(read_ahead(shards))
     assert not [path for path in own_home.rglob("*.parquet") if path.parent.name == "CLT027c"]
 
 
@@ -163,7 +159,7 @@ def test_whoever_leaves_early_leaves_no_thread_behind(
         beside[0].start()
 
     monkeypatch.setattr(ahead, "run_beside", run_beside)
-    reading = read_ahead(wanted(A1), row_groups)
+    reading = read_ahead(wanted(A1))
     next(reading)
     reading.close()
     beside[0].join(60)
