@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from builders.errors import CorpusError
@@ -58,6 +60,60 @@ class Threads:
         for first, future in enumerate(futures):
             made[first :: self._count] = future.result()
         return made
+
+
+def in_turn(
+    calls: Iterable[Callable[[], T]], threads: Threads, ahead: int
+) -> Generator[T, None, None]:
+    """The results of some calls, in order; the next ones are made while one is used.
+
+    Parameters
+    ----------
+    calls : iterable of callable
+    threads : Threads
+        Make the calls.
+    ahead : int
+        How many calls are begun before their results are asked for.
+    """
+    begun: deque[Future[T]] = deque()
+    try:
+        for call in calls:
+            begun.append(threads.submit(call))
+            if len(begun) > ahead:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        wait(begun)
+
+
+def made_ahead(items: Iterator[T], threads: Threads, most: int) -> Generator[T, None, None]:
+    """The items of an iterator, which one thread iterates; at most `most` wait to be used.
+
+    It is faster than `in_turn` for small items, since the thread does not wait for its next call.
+    """
+    room, waiting = threading.Semaphore(most), SimpleQueue[tuple[T] | None]()
+    is_over = False
+
+    def iterate() -> None:
+        try:
+            while room.acquire() and not is_over:
+                waiting.put((next(items),))
+        except StopIteration:
+            pass
+        finally:
+            waiting.put(None)
+
+    iterating = threads.submit(iterate)
+    try:
+        while item := waiting.get():
+            yield item[0]
+            room.release()
+        iterating.result()
+    finally:
+        is_over = True
+        room.release()
+        wait([iterating])
 
 
 def run_beside(function: Callable[[], object]) -> None:

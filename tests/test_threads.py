@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import fsspec
@@ -18,7 +19,7 @@ import pytest
 from datasets.utils import tqdm
 
 import builders.shards.cache  # noqa: F401 - keeps a child's collections from what it shares
-from builders.threads import Once, Threads
+from builders.threads import Once, Threads, in_turn, made_ahead
 from tests.conftest import REPOSITORY, run_python
 
 LONGEST = 20  # s that a forked process may take
@@ -96,6 +97,59 @@ def test_a_child_has_threads_of_its_own() -> None:
     assert in_child(lambda: threads.submit(int).result())
     go_on.set()
     assert future.result()
+
+
+AHEAD: list[Callable[[Iterator[int], int], Generator[int, None, None]]] = [
+    lambda items, most: in_turn((partial(lambda n: n, n) for n in items), Threads(2), most),
+    lambda items, most: made_ahead(items, Threads(1), most),
+]
+
+
+def counted(seen: list[int], error_at: int = 1000) -> Iterator[int]:
+    for n in range(50):
+        seen.append(n)
+        if n == error_at:
+            raise ValueError("at", n)
+        yield n
+
+
+@pytest.mark.parametrize("most", [1, 2, 7])
+@pytest.mark.parametrize("ahead", AHEAD)
+def test_what_is_made_ahead_comes_in_order_and_not_too_early(
+    ahead: Callable[[Iterator[int], int], Iterator[int]], most: int
+) -> None:
+    seen: list[int] = []
+    for expected, n in enumerate(ahead(counted(seen), most)):
+        assert n == expected
+        time.sleep(0.001)
+        assert len(seen) <= n + most + 2
+    assert seen == list(range(50))
+    assert list(ahead(iter([]), most)) == []
+
+
+@pytest.mark.parametrize("ahead", AHEAD)
+def test_an_error_of_what_is_made_ahead_comes_in_its_place(
+    ahead: Callable[[Iterator[int], int], Iterator[int]],
+) -> None:
+    found: list[int] = []
+    with pytest.raises(ValueError, match="20"):
+        found.extend(ahead(counted([], error_at=20), 1))
+    # `extend` keeps what came before the error.
+    assert found == list(range(20))[: len(found)]
+    assert len(found) >= 18
+
+
+@pytest.mark.parametrize("ahead", AHEAD)
+def test_nothing_is_made_after_the_reader_has_left(
+    ahead: Callable[[Iterator[int], int], Generator[int, None, None]],
+) -> None:
+    seen: list[int] = []
+    items = ahead(counted(seen), 3)
+    next(items)
+    items.close()
+    left = len(seen)
+    time.sleep(0.05)
+    assert len(seen) == left < 10
 
 
 def test_a_child_draws_its_own_bars() -> None:

@@ -7,6 +7,7 @@ values are kept compressed; counts compress 70:1.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cache
 from typing import IO
 
@@ -16,13 +17,18 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from builders.texts import MISSING
+from builders.threads import Threads, made_ahead
 
-# Bytes of text: one fits the processor's cache, the other suits pyarrow's parsing by column.
-RASTER_BLOCK, NUMBERS_BLOCK = 1 << 18, 1 << 23
+# Bytes of text: of a block, and of many lines of any numbers, which suits pyarrow.
+RASTER_BLOCK, NUMBERS_BLOCK = 1 << 20, 1 << 23
+#: How many blocks are inflated before they are parsed.
+BLOCKS_AHEAD = 2
 #: Limits: bytes of a line, columns, values; the largest published raster has 22 kB, 849, 76 M.
 MAX_LINE, MAX_WIDTH, MAX_RASTER_VALUES = 1 << 20, 1 << 14, 1 << 28
 # How the format's writer prints 0 (`%.18e`); counts from 1 to 9 differ only in the first byte.
 ZERO = b"0.000000000000000000e+00"
+
+_INFLATING = Threads(2)  # one for each building thread
 
 
 class Raster:
@@ -85,13 +91,15 @@ def _whole_lines(text: IO[bytes]) -> Iterator[bytes]:
     pyarrow's own streaming reader is not used: it reads ahead, which takes too much memory.
     """
     rest = b""
-    while block := text.read(RASTER_BLOCK):
-        end = block.rfind(b"\n") + 1
-        if end:
-            yield rest + block[:end]
-        rest = block[end:] if end else rest + block
-        if len(rest) > MAX_LINE:
-            raise ValueError(f"a line of more than {MAX_LINE} bytes")
+    blocks = iter(lambda: text.read(RASTER_BLOCK), b"")
+    with closing(made_ahead(blocks, _INFLATING, BLOCKS_AHEAD)) as inflated:
+        for block in inflated:
+            end = block.rfind(b"\n") + 1
+            if end:
+                yield rest + block[:end]
+            rest = block[end:] if end else rest + block
+            if len(rest) > MAX_LINE:
+                raise ValueError(f"a line of more than {MAX_LINE} bytes")
     if rest:
         yield rest
 

@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from functools import partial
 from glob import has_magic
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from datasets import Features
@@ -31,10 +32,10 @@ from builders.release.local import Release
 from builders.repository import findings, pinning
 from builders.repository.card import CARD, repository_card
 from builders.repository.opened import CardFile, ShardFile
-from builders.shards.ahead import Wanted
 from builders.shards.cache import ShardCache, etag_of
 from builders.shards.excluded import read_excluded
 from builders.shards.job import Job
+from builders.shards.wanted import Wanted
 from builders.threads import Once
 from builders.urls import split_path
 
@@ -45,8 +46,6 @@ pinning.install()
 UNKNOWN_SIZE = -1
 #: The first character of a glob that is not taken as it is.
 MAGIC = re.compile(r"[*?[]")
-#: How often to try again if a shard is deleted before it can be opened.
-OPEN_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class CorpusFileSystem(AbstractFileSystem):
             if file := repository.cache.find(inside, now):
                 size = file.stat().st_size
         if etag != now:
-            self._check(path, repository.cache, job, etag)
+            Wanted(repository.cache, job, inside, etag).check()
         return {**entry, "size": size, "ETag": etag or now}
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
@@ -211,8 +210,9 @@ class CorpusFileSystem(AbstractFileSystem):
         if (job := repository.jobs(inside).get(inside)) is None:
             self._explain(path)
             raise CorpusError(f"cannot open corpus://{path}", why="it is a folder")
-        self._check(path, repository.cache, job, etag)
-        return Wanted(repository.cache, job, inside)
+        shard = Wanted(repository.cache, job, inside, etag)
+        shard.check()
+        return shard
 
     def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> BinaryIO:
         path = self._strip_protocol(path)
@@ -222,27 +222,14 @@ class CorpusFileSystem(AbstractFileSystem):
         if inside == CARD:
             return CardFile(path, repository_card(find_corpus(corpus)))
         shard = self.wanted(path)
-        for _ in range(OPEN_ATTEMPTS):
-            with suppress(FileNotFoundError):  # replaced by another version, or deleted, just now
-                file = shard.cache.shard(shard.job, inside)
-                opened = ShardFile(path, file)
-                _OPEN.add(opened)
-                findings.opened(corpus, etag, inside, shard.cache.notes(inside, etag_of(file)))
-                return opened
-        raise CorpusError(
-            f"cannot open corpus://{path}",
-            where=shard.cache.root,
-            why="its shard has been deleted as soon as it was built",
-            fix="let whoever deletes the cache finish, then load again",
-        )
 
-    def _check(self, path: str, cache: ShardCache, job: Job, etag: str) -> None:
-        if etag and not cache.is_pinned(job, etag):
-            raise CorpusError(
-                f"cannot read corpus://{path}",
-                why="the release, or the code that reads it, has changed since it was listed",
-                fix="call load_dataset again",
-            )
+        def opened(file: Path) -> BinaryIO:
+            reader = ShardFile(path, file)
+            _OPEN.add(reader)
+            findings.opened(corpus, etag, inside, shard.cache.notes(inside, etag_of(file)))
+            return reader
+
+        return shard.open(opened)
 
     def _explain(self, pattern: str) -> None:
         """Raise for the first part of a path or glob that nothing matches; lists the valid names.

@@ -9,40 +9,28 @@ the shard.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from multiprocess import parent_process
 
-from builders.shards.cache import ShardCache
 from builders.shards.feed import Feed, Room
-from builders.shards.job import Job
-from builders.threads import Threads, run_beside
+from builders.shards.wanted import Wanted
+from builders.threads import Threads, in_turn, run_beside
 
 #: How many jobs are begun before their shards are read.
 MOST_JOBS = 3
 #: Bytes of rows that wait in memory for their reader.
 MOST_WAITING = 48 << 20
-_READING = Threads(1)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A shard that is to be read."""
-
-    cache: ShardCache
-    job: Job
-    path: str
-
-    @property
-    def of(self) -> tuple[Path, str]:
-        """What is the same for all shards of one job, and different for others."""
-        return self.cache.root, self.job.name
+#: How many row groups are read from files at once.
+READ_AT_ONCE = 2
+_READING = Threads(READ_AT_ONCE)
 
 
 def read_ahead(wanted: Sequence[Wanted]) -> Iterator[tuple[int, pa.Table]]:
@@ -65,13 +53,17 @@ def read_ahead(wanted: Sequence[Wanted]) -> Iterator[tuple[int, pa.Table]]:
     """
     by_job: dict[tuple[Path, str], list[Wanted]] = {}
     for each in wanted:
-        by_job.setdefault(each.of, []).append(each)
+        by_job.setdefault(_job_of(each), []).append(each)
     room = Room(MOST_WAITING)
     builds = {of: _Build(shards, room) for of, shards in by_job.items()}
     coming = set(builds)
     # A worker of `datasets` runs one: the other workers run theirs.
     window = threading.Semaphore(1 if parent_process() else MOST_JOBS)
     is_over = False
+
+    def coming_job(shard: Wanted) -> tuple[Path, str] | None:
+        of = _job_of(shard)
+        return of if of in coming else None
 
     def begin_all() -> None:
         for build in builds.values():
@@ -84,18 +76,24 @@ def read_ahead(wanted: Sequence[Wanted]) -> Iterator[tuple[int, pa.Table]]:
     run_beside(begin_all)
     try:
         # A job may have shards further on, in another area: those are read from their files.
-        for of, shards in groupby(enumerate(wanted), lambda pair: pair[1].of):
+        for of, shards in groupby(enumerate(wanted), lambda pair: coming_job(pair[1])):
+            if of is None:
+                yield from _read((number, each, 0) for number, each in shards)
+                continue
             for number, each in shards:
-                for table in builds[of].tables(each):
-                    yield number, table
+                yield from builds[of].tables(number, each)
                 pa.default_memory_pool().release_unused()  # what this thread has freed
             builds[of].leave()
-            if of in coming:
-                coming.remove(of)
-                window.release()
+            coming.remove(of)
+            window.release()
     finally:
         is_over = True
         window.release()
+
+
+def _job_of(shard: Wanted) -> tuple[Path, str]:
+    """What is the same for all shards of one job, and different for others."""
+    return shard.cache.root, shard.job.name
 
 
 class _Build:
@@ -122,38 +120,42 @@ class _Build:
             self._begun.set_exception(error)
             stop()
 
-    def tables(self, shard: Wanted) -> Iterator[pa.Table]:
+    def tables(self, number: int, shard: Wanted) -> Iterator[tuple[int, pa.Table]]:
         """The row groups of a shard: those that its feed gives, and the others from its file."""
         feed, n_read = self._unread.pop(shard.path, None), 0
         for table in feed or ():
-            yield table
+            yield number, table
             n_read += 1
         if not (feed and feed.is_whole):
-            yield from _one_ahead(row_groups(self._file(shard), n_read))
-
-    def _file(self, shard: Wanted) -> Path:
-        file = self._begun.result().result()
-        return file if shard == self._first else shard.cache.shard(shard.job, shard.path)
+            self._wait()
+            yield from _read([(number, shard, n_read)])
 
     def leave(self) -> None:
         """Wait for its end, raise if it has failed, and drop what the feeds still hold."""
-        self._begun.result().result()
+        self._wait()
         for feed in self._unread.values():
             for _ in feed:
                 pass
         self._unread.clear()
 
-
-def row_groups(file: Path, first: int) -> Iterator[pa.Table]:
-    """The row groups of a shard, from a number on."""
-    with pq.ParquetFile(file) as shard:
-        for number in range(first, shard.num_row_groups):
-            yield shard.read_row_group(number, use_threads=False)
+    def _wait(self) -> None:
+        self._begun.result().result()
+        self._first.check()
 
 
-def _one_ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Read the next table in a thread, while the one before is used."""
-    coming = _READING.submit(next, tables, None)
-    while (table := coming.result()) is not None:
-        coming = _READING.submit(next, tables, None)
-        yield table
+def _read(shards: Iterable[tuple[int, Wanted, int]]) -> Iterator[tuple[int, pa.Table]]:
+    """The row groups of some shards from their files; of each shard, from a number on."""
+
+    def reads() -> Iterator[Callable[[], tuple[int, pa.Table]]]:
+        for number, shard, first in shards:
+            file = shard.open(lambda file: pa.memory_map(str(file)))  # readable if it is deleted
+            metadata = pq.read_metadata(file)
+            for group in range(first, metadata.num_row_groups):
+                yield partial(read, number, file, metadata, group)
+
+    def read(number: int, file: Any, metadata: pq.FileMetaData, group: int) -> tuple[int, pa.Table]:
+        # A reader of its own: two threads cannot use the same one.
+        with pq.ParquetFile(file, metadata=metadata) as reader:
+            return number, reader.read_row_group(group, use_threads=False)
+
+    return in_turn(reads(), _READING, READ_AT_ONCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from unittest.mock import patch
 
 import numpy as np
@@ -71,3 +72,23 @@ def test_no_byte_of_the_grid_is_taken_on_trust(at: int) -> None:
                 values(text)
         else:
             np.testing.assert_array_equal(values(text), slow)
+
+
+def test_a_text_that_is_refused_is_not_read_further() -> None:
+    """Whoever catches the error may close the file at once."""
+
+    class Text(io.BytesIO):
+        n_read = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            self.n_read += 1
+            time.sleep(0.01)
+            return super().read(size)
+
+    text = Text(raster_csv(np.zeros((2, 1))) + b"nonsense\n" * 1000)
+    with patch.object(raster, "RASTER_BLOCK", 100), patch.object(raster, "NUMBERS_BLOCK", 1):
+        with pytest.raises(ValueError):  # noqa: PT011 - its text is pyarrow's
+            Raster(text)
+        n_read = text.n_read
+        time.sleep(0.1)
+        assert text.n_read == n_read < 10

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import pytest
 
 from builders.errors import CorpusError
 from builders.shards import ahead
-from builders.shards.ahead import Wanted, read_ahead, row_groups
+from builders.shards.ahead import read_ahead
 from builders.shards.feed import Feed, Room
+from builders.shards.wanted import Wanted
 from tests.releases import copy_release
 
 A1, PEG = "corpus://wingert2026/data/A1/*/est.parquet", "corpus://wingert2026/data/PEG/*/*.parquet"
@@ -36,16 +38,18 @@ def rows(
 
     If `slowly`, a shard is written to its end before more than its first row group is taken.
     """
+    plain = ahead._read
 
-    def read(file: Path, first: int) -> Iterator[pa.Table]:
+    def read(parts: Iterable[tuple[int, Wanted, int]]) -> Iterator[tuple[int, pa.Table]]:
+        parts = list(parts)
         if reads is not None:
-            reads.append(first)
-        yield from row_groups(file, first)
+            reads.extend(first for _, _, first in parts)
+        yield from plain(parts)
 
     tables: list[list[pa.Table]] = [[] for _ in shards]
     order = [0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ahead, "row_groups", read)
+        patch.setattr(ahead, "_read", read)
         for number, table in read_ahead(shards):
             tables[number].append(table)
             order.append(number)
@@ -147,6 +151,38 @@ def test_an_archive_that_changes_while_it_is_read_gives_no_data(
     with pytest.raises(CorpusError, match="changed"):
         seen.extend(read_ahead(shards))
     assert not [path for path in own_home.rglob("*.parquet") if path.parent.name == "CLT027c"]
+
+
+@pytest.mark.parametrize("most", ROOMS)
+def test_the_cache_may_be_deleted_while_it_is_read(
+    own_home: Path, release: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    shards = wanted(A1)
+    correct = expected(shards)
+    monkeypatch.setattr(ahead, "MOST_WAITING", most)
+    tables: list[list[pa.Table]] = [[] for _ in shards]
+    for number, table in read_ahead(shards):
+        for file in (own_home / "builders" / "shards").rglob("*.parquet"):
+            file.unlink()
+        tables[number].append(table)
+    assert all(pa.concat_tables(a).equals(b) for a, b in zip(tables, correct, strict=True))
+
+
+def test_no_shard_is_read_that_changed_after_it_was_listed(release: Path) -> None:
+    """The second time that a job is needed, its archive is another one."""
+    shards = [replace(each, etag=each.cache.etag(each.job)) for each in wanted(A1)]
+    shards.append(shards[0])
+    seen = []
+
+    def read() -> None:
+        for number, _ in read_ahead(shards):
+            seen.append(number)
+            if number == 1:
+                rewrite(shards[0], lambda content: content + b"\0")
+
+    with pytest.raises(CorpusError, match="changed since it was listed"):
+        read()
+    assert max(seen) == len(shards) - 2
 
 
 def test_whoever_leaves_early_leaves_no_thread_behind(
