@@ -19,10 +19,14 @@ demo: .venv/installed $(WINGERT2026_DATA) $(NAT4_DATA)
 	WINGERT2026_DATA=$(WINGERT2026_DATA) NAT4_DATA=$(NAT4_DATA) \
 	BUILDERS_HOME=$(DEMO)/builders HF_HOME=$(DEMO)/huggingface FIGURES=$(DEMO) \
 		.venv/bin/python scripts/quickstart.py
-	@echo; echo "two models fitted to one site, and their filters compared with those planted in its cells"
+	@echo; echo "two models fitted to one site, and scored beside the cells that were planted"
 	@WINGERT2026_DATA=$(WINGERT2026_DATA) BUILDERS_HOME=$(DEMO)/builders HF_HOME=$(DEMO)/huggingface \
-		.venv/bin/python scripts/train_baseline.py --config CLT028c --epochs 10 --device cpu \
+		.venv/bin/python scripts/train_baseline.py wingert2026 CLT028c --models linear cnn --epochs 10 \
+		--device cpu --out $(DEMO)/predictions \
 		$$(find $(WINGERT2026_DATA) -maxdepth 1 -name filters.npz -exec echo --filters {} \;)
+	@for model in linear cnn; do echo; echo "builders score wingert2026 CLT028c $$model.parquet"; \
+		WINGERT2026_DATA=$(WINGERT2026_DATA) BUILDERS_HOME=$(DEMO)/builders HF_HOME=$(DEMO)/huggingface \
+		.venv/bin/builders -q score wingert2026 CLT028c $(DEMO)/predictions/$$model.parquet || exit 1; done
 
 test: .venv/installed-test .venv-oldest/installed
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import soundfile
-from datasets import Dataset, DatasetDict, IterableDataset
+from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
 from numpy.typing import ArrayLike, NDArray
 
 from builders.conventions import SAMPLING_RATE
@@ -61,6 +62,28 @@ def with_stimuli(
         spectrograms.rows(_distinct_ids(records))
         return joined
     return JoinedStream(records, spectrograms)
+
+
+def load_stimuli(corpus: str, stim_ids: Iterable[str]) -> Dataset:
+    """The stimuli of a corpus among which some ``stim_id`` are, and no other session's.
+
+    ``load_dataset(corpus, "stimuli")`` has those of all sessions. Where each session has stimuli of
+    its own, that would fetch all archives.
+
+    Parameters
+    ----------
+    corpus : str
+        Its name, such as ``nat4``.
+    stim_ids : iterable of str
+
+    Returns
+    -------
+    Dataset
+        est and val together; a stimulus without a spectrogram is not in it.
+    """
+    folders = sorted({stim_id.rpartition("/")[0] for stim_id in stim_ids})
+    paths = [f"corpus://{corpus}/{PurePosixPath('stimuli', each)}/*.parquet" for each in folders]
+    return load_dataset("parquet", data_files=paths, split="train")
 
 
 def _distinct_ids(records: Dataset) -> list[str]:

@@ -104,6 +104,7 @@ class Nat4(CorpusBuilder):
     }
     BUILDER_CONFIGS: ClassVar = _configs()
     sound_ms = (ONSET_MS, ONSET_MS + 1000)
+    scored = "auditory"
     DEFAULT_CONFIG_NAME = "all"
 
     @classmethod

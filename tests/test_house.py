@@ -20,14 +20,17 @@ from tests.test_snippets import blocks
 
 PACKAGES = ("builders", "espejo2019", "nat4", "wingert2026")
 STAGES = (
-    *("cli", "release", "nems", "shards", "corpus", "repository"),
+    *("cli", "encoders", "release", "nems", "shards", "corpus", "repository"),
     *("export", "families", "validation", "plots", "synthetic", "template", "testing"),
 )
 SHARED = (
     *("conventions", "errors", "files", "internals", "ragged"),
     *("rows", "schema", "texts", "threads", "urls"),
 )
-FOR_USERS = ("coverage", "joined", "metrics", "population", "preprocess", "stimuli", "training")
+FOR_USERS = (
+    *("ceilings", "coverage", "joined", "metrics", "population", "preprocess"),
+    *("scoring", "stimuli", "streamed", "training"),
+)
 LINT = "from importlinter.cli import lint_imports_command as lint; lint()"
 
 

@@ -34,7 +34,8 @@ class Wingert2026(NemsCorpus):
         "wav.zip": "e8047588ad8b47726ade7621ab17abe8",
     }
     bands: ClassVar = {"": 32}
-    frequencies, sound_ms = (200.0, 20_000.0), (1000.0, None)  # log spaced; ends vary
+    # Bands are log spaced; the ends of sounds vary.
+    frequencies, sound_ms, scored = (200.0, 20_000.0), (1000.0, None), "goodpred"
     cell_list = LIST
     areas = ("A1", "PEG", "AC", "HC", UNLABELED)
     # A session has up to 256 stimuli of 282 kB.

@@ -1,6 +1,6 @@
 """The console script ``builders``."""
 
-from builders.cli import data, looks, sharing
+from builders.cli import data, looks, scores, sharing
 from builders.cli.base import app, main
 
-__all__ = ["app", "data", "looks", "main", "sharing"]
+__all__ = ["app", "data", "looks", "main", "scores", "sharing"]

@@ -71,6 +71,8 @@ class CorpusBuilder(Parquet):
     sound_ms: ClassVar[tuple[float, float | None] | None] = None
     #: Bin width of responses and spectrograms in milliseconds.
     bin_ms: ClassVar[float] = 10.0
+    #: A column of flags of the records: the cells over which the literature averages scores.
+    scored: ClassVar[str] = ""
     #: The dataset card's YAML, without its configs.
     card: ClassVar[dict[str, Any]]
 

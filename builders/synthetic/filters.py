@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from builders.ragged import Floats
 from builders.synthetic.files import generator
@@ -187,3 +188,37 @@ def write_filters(path: Path, seed: int, n_bands: int, cells: Iterable[tuple[str
         offset=np.array([each.offset for each in neurons]),
         scale=np.array([each.scale for each in neurons]),
     )
+
+
+@dataclass(frozen=True)
+class Planted:
+    """The N cells of a synthetic release, as `write_filters` has written them.
+
+    Attributes
+    ----------
+    cell_ids : list of str
+    filters : (N, F, L) float64
+        Lag 0 first.
+    offset, scale : (N,) float64
+    """
+
+    cell_ids: list[str]
+    filters: Floats
+    offset: Floats
+    scale: Floats
+
+    def rates(self, spectrogram: Floats) -> Floats:
+        """Spikes per bin, (N, T), for a spectrogram (F, T) as released: the best prediction."""
+        n_bands, n_bins = spectrogram.shape
+        compressed = np.pad(compress(spectrogram), [(0, 0), (LAGS - 1, 0)])
+        past = sliding_window_view(compressed, LAGS, axis=1)[:, :, ::-1]  # (F, T, L)
+        inputs = np.moveaxis(past, 1, -1).reshape(n_bands * LAGS, n_bins)
+        driven = self.filters.reshape(len(self.filters), -1) @ inputs
+        rates: Floats = self.scale[:, None] * np.logaddexp(0, self.offset[:, None] + driven)
+        return rates / BIN_RATE
+
+
+def read_filters(path: Path) -> Planted:
+    """Read what `write_filters` has written."""
+    with np.load(path) as file:
+        return Planted(file["cell_id"].tolist(), file["filters"], file["offset"], file["scale"])

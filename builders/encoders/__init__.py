@@ -1,0 +1,1 @@
+"""Encoding models: from a spectrogram to the spikes per bin of all cells of a population."""
