@@ -117,8 +117,11 @@ def items_of(
     chosen, known = set(stim_ids), set(cells)
     if isinstance(records, IterableDataset):
         kept = records.filter(
-            lambda cell, stim: cell in known and stim in chosen,
+            lambda cells, stims: [
+                cell in known and stim in chosen for cell, stim in zip(cells, stims, strict=True)
+            ],
             input_columns=["cell_id", "stim_id"],
+            batched=True,
         )
         return StreamedPopulation(kept, stimuli, seed=seed)
     if not set(stimuli["stim_id"]).issuperset(records.unique("stim_id")):
