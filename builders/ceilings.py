@@ -41,7 +41,8 @@ def split_half_correlation(prediction: Sequence[Floats], response: Sequence[Floa
     Returns
     -------
     float
-        NaN with fewer than two trials, if CC_half is not above 0, or if `correlation` is NaN.
+        NaN with fewer than two trials, if CC_half is not above 0, if a half is constant, or if
+        `correlation` is NaN.
     """
     _, trials = _joined(prediction, response)
     first = _halves(len(trials) // 2 * 2)
@@ -118,7 +119,7 @@ def _pairwise(x: Floats, y: Floats) -> Floats:
     """
     in_x, in_y = np.isfinite(x).astype(np.float64), np.isfinite(y).astype(np.float64)
     # Rows are centred first, for sums of squares to keep their precision.
-    x, y = (np.nan_to_num(each - np.nanmean(each, axis=1, keepdims=True)) for each in (x, y))
+    x, y = (_centred(each) for each in (x, y))
     n = np.maximum(in_x @ in_y.T, 1)
     sum_x, sum_y = x @ in_y.T, in_x @ y.T
     power_x, power_y = np.square(x) @ in_y.T - sum_x**2 / n, in_x @ np.square(y).T - sum_y**2 / n
@@ -131,3 +132,10 @@ def _pairwise(x: Floats, y: Floats) -> Floats:
             (x @ y.T - sum_x * sum_y / n) / np.sqrt(np.where(is_constant, 1, both)),
         )
     )
+
+
+def _centred(x: Floats) -> Floats:
+    """Rows without their means, (n, T); 0 where there is nothing."""
+    present = np.isfinite(x)
+    means = np.where(present, x, 0.0).sum(1) / np.maximum(present.sum(1), 1)
+    return np.where(present, x - means[:, None], 0.0)

@@ -71,16 +71,17 @@ class Scores:
         Returns
         -------
         list of dict
-            ``area``; ``cells``, `flag` or "all"; ``n_cells``; of each score, the ``mean`` and the
-            ``median``, None without a cell, and ``n``, the number of cells that have it.
+            ``area``, "" where it is not known; ``cells``, `flag` or "all"; ``n_cells``; of each
+            score, the ``mean`` and the ``median``, None without a cell, and ``n``, the number of
+            cells that have it.
         """
         table = self.cells
-        if "area" not in table.column_names:
-            table = table.append_column("area", pa.array([""] * len(table)))
+        known = table["area"].to_pylist() if "area" in table.column_names else [None] * len(table)
+        areas = pa.array([area or "" for area in known], pa.string())
         is_flagged = flag and flag in table.column_names
         found = []
-        for area in sorted(set(table["area"].to_pylist()), key=str):
-            of_area = table.filter(pc.equal(table["area"], area))
+        for area in sorted(areas.unique().to_pylist()):
+            of_area = table.filter(pc.equal(areas, area))
             groups = {"all": of_area}
             if is_flagged:
                 groups = {flag: of_area.filter(pc.equal(of_area[flag], True)), **groups}

@@ -56,7 +56,7 @@ class StreamedPopulation(torch.utils.data.IterableDataset[dict[str, Any]]):
         self._random = random.Random(seed)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Items as `Population` has them; see there. N, R and T are those of each item."""
+        """Items as `Population` has them; see there. R and T are the largest in each item."""
         waiting: dict[str, list[_Part]] = {}
         n_waiting = 0
         for stim_id, part in self._parts():

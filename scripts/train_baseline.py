@@ -41,6 +41,7 @@ from builders.encoders.recurrent import StateNetwork
 from builders.errors import CorpusError
 from builders.population import Population, coverage
 from builders.preprocess import BandScaler
+from builders.ragged import shapes
 from builders.scoring import SCORES, score
 from builders.stimuli import load_stimuli
 from builders.streamed import StreamedPopulation
@@ -53,6 +54,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "transformer": Transformer,
 }
 HELD_OUT = 0.1  # of the stimuli of est
+BINS_PER_BATCH = 1500  # 15 s of sound
 LEARNING_RATE = {"linear": 0.01, "cnn": 0.003, "gru": 0.003, "transformer": 0.003}
 
 
@@ -202,6 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     cells = data["fitted"].cells["cell_id"].to_pylist()
     scaler = BandScaler.fit(stimuli, subset="est")
+    longest = shapes(stimuli.with_format("arrow")[:]["spectrogram"])[1].max()
+    batch_size = max(1, BINS_PER_BATCH // longest)
     seconds = time.perf_counter() - start
     print(f"{options.corpus} {options.config}: {len(cells)} cells, loaded in {seconds:.1f} s")
     if options.out:
@@ -212,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         torch.manual_seed(options.seed)
         start = time.perf_counter()
         model = MODELS[name](len(scaler.low), len(cells))
-        fit = Fit(model, cells, scaler, options.device)
+        fit = Fit(model, cells, scaler, batch_size, options.device)
         losses = fit.fit(
             data["fitted"], data["held_out"], options.epochs, LEARNING_RATE[name], options.seed
         )

@@ -84,6 +84,17 @@ def own_home(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other on cores that others use take minutes for seconds."""
+    import torch  # some environments have none
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def limited_memory() -> Iterator[None]:
     """Whoever takes more than `MEMORY` gets a MemoryError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

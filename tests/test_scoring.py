@@ -17,7 +17,7 @@ from builders.ceilings import MOST_HALVES, single_trial_correlation, split_half_
 from builders.errors import CorpusError
 from builders.metrics import normalized_correlation
 from builders.ragged import Floats
-from builders.scoring import NORMALIZED, SOURCES, Convention, score
+from builders.scoring import NORMALIZED, SOURCES, Convention, read_predictions, score
 from tests.conftest import REPOSITORY
 
 FEATURES = Features(
@@ -132,10 +132,11 @@ def test_fast_and_slow_agree(n_trials: int, seed: int) -> None:
         )
 
 
-def test_a_trial_without_spikes_counts_as_no_correlation() -> None:
+@pytest.mark.filterwarnings("error")
+def test_a_trial_without_spikes_or_data_counts_as_no_correlation() -> None:
     rng = np.random.default_rng(0)
     signals, trials = simulated(rng, 4, [80], noise=1)
-    trials[0][2] = 0
+    trials[0][2], trials[0][3] = 0, np.nan
     assert single_trial_correlation(signals, trials) == pytest.approx(slow_nems(signals, trials))
     noise = [rng.normal(size=(4, 80))]
     found = single_trial_correlation(signals, noise)
@@ -248,6 +249,19 @@ def test_summaries_are_of_areas_and_of_the_cells_that_count() -> None:
     assert summary["A1", "all"]["correlation"]["mean"] == pytest.approx((raw["c0"] + raw["c1"]) / 2)
     assert summary["PEG", "auditory"]["correlation"] == {"mean": None, "median": None, "n": 0}
     assert {row["cells"] for row in found.summary()} == {"all"}
+
+
+def test_cells_of_no_area_are_summarized_too() -> None:
+    data = records()
+
+    def unlabeled(row: dict[str, Any]) -> dict[str, Any]:
+        return row | {"area": None if row["cell_id"] == "c0" else row["area"]}
+
+    given = table(predictions_of(data))
+    some = score(data.map(unlabeled, features=FEATURES, keep_in_memory=True), given)
+    assert {row["area"]: row["n_cells"] for row in some.summary()} == {"": 1, "A1": 1, "PEG": 1}
+    none = score(data.remove_columns(["area"]), given)
+    assert {row["area"]: row["n_cells"] for row in none.summary()} == {"": 3}
 
 
 def test_a_cell_without_signal_is_in_no_normalised_mean() -> None:
@@ -396,8 +410,6 @@ def test_the_card_has_the_published_results() -> None:
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
-    from builders.scoring import read_predictions
-
     for content in (None, b"", b"cell_id,stim_id\n"):
         path = tmp_path / "predictions.parquet"
         if content is not None:

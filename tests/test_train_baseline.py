@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from builders.cli import app
@@ -26,17 +24,9 @@ from wingert2026 import Wingert2026
 from wingert2026.synthetic.cells import write_cell_list
 from wingert2026.synthetic.release import archives
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SESSIONS = ("CLT027c", "CLT028c")
 N_CELLS = 6
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other on cores that others use take minutes for seconds."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from datasets import Dataset, load_dataset
 from builders.corpus.builder import CorpusBuilder
 from builders.corpus.registry import card_path
 from builders.errors import CorpusError
-from builders.release.local import Release
 from builders.scoring import SCORES, SOURCES, Convention, Scores, read_predictions, score
 from builders.stimuli import load_stimuli
 from builders.synthetic.filters import read_filters
@@ -128,21 +126,20 @@ def report(
         )
     records = load_dataset(str(card_path(corpus).parent), config, split=VAL)
     scores = score(records, table, convention, partial=partial)
-    areas = set(scores.cells["area"].to_pylist())
+    areas = {row["area"] for row in scores.summary()}
     published = [row for row in _published(corpus) if row["area"] in areas]
     bound = _bound(corpus, records, convention)
     return Report(convention, corpus.scored, scores, bound, published)
 
 
 def _published(corpus: type[CorpusBuilder]) -> list[dict[str, Any]]:
-    file = files(corpus.corpus) / RESULTS
+    file = card_path(corpus).parent / RESULTS
     return [*csv.DictReader(file.open(encoding="utf-8"))] if file.is_file() else []
 
 
 def _bound(corpus: type[CorpusBuilder], records: Dataset, convention: Convention) -> Scores | None:
     """The scores of the planted cells, if the release tells their filters."""
-    release: Release = corpus.release()
-    path = Path(release.folder) / FILTERS
+    path = corpus.release().folder / FILTERS
     if not path.is_file():
         return None
     return score(records, planted_predictions(corpus, records, path), convention, partial=True)

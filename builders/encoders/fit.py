@@ -20,7 +20,6 @@ from builders.ragged import shapes
 from builders.rows import in_arrow
 from builders.streamed import StreamedPopulation
 
-BINS_PER_BATCH = 1500  # 15 s of sound
 PATIENCE = 4  # epochs without a gain, after which a fit ends
 
 Items = Population | StreamedPopulation
@@ -37,14 +36,22 @@ class Fit:
         Its outputs.
     scaler : BandScaler
         Of the spectrograms.
+    batch_size : int
+        In items.
     device : str
     """
 
     def __init__(
-        self, model: nn.Module, cells: Sequence[str], scaler: BandScaler, device: str = "cpu"
+        self,
+        model: nn.Module,
+        cells: Sequence[str],
+        scaler: BandScaler,
+        batch_size: int = 1,
+        device: str = "cpu",
     ) -> None:
-        self.model, self.cells = model.to(device), list(cells)
-        self._scaler, self._device = scaler, device
+        self.model = model.to(device)
+        self._rows = {cell: row for row, cell in enumerate(cells)}
+        self._scaler, self._batch_size, self._device = scaler, batch_size, device
 
     def rates(self, spectrogram: Tensor) -> Tensor:
         """Spikes per bin (B, N, T) for spectrograms as released, (B, F, T)."""
@@ -53,18 +60,19 @@ class Fit:
 
     def loss(self, batch: dict[str, Any], cells: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Negative log likelihood of a batch's counts in nats, and the number of counts."""
-        rows = [self.cells.index(cell) for cell in cells] if [*cells] != self.cells else slice(None)
-        rate = self.rates(batch["spectrogram"])[:, rows, None]
+        rate = self.rates(batch["spectrogram"])
+        if [*cells] != [*self._rows]:
+            rate = rate[:, [self._rows[cell] for cell in cells]]
         counts = batch["response"].to(self._device).nan_to_num()
         counted = (batch["mask"] & batch["stimulus_mask"][:, None, None]).to(self._device)
-        each = poisson_nll_loss(rate, counts, log_input=False, reduction="none")
+        each = poisson_nll_loss(rate[:, :, None], counts, log_input=False, reduction="none")
         return (each * counted).sum(), counted.sum()
 
     def epoch(self, items: Items, seed: int, optimizer: torch.optim.Optimizer | None) -> float:
         """Go through the items once, and fit if there is an optimizer; gives the loss per count."""
         total, number = 0.0, 0.0
         cells = items.cells["cell_id"].to_pylist()
-        for batch in batches(items, seed if optimizer else None):
+        for batch in self._batches(items, seed if optimizer else None):
             loss, n = self.loss(batch, cells)
             if optimizer:
                 optimizer.zero_grad()
@@ -108,8 +116,7 @@ class Fit:
         """
         found = coverage(records)
         lengths = shapes(in_arrow(records).select_columns("response")[:]["response"])[1]
-        outputs = {cell: row for row, cell in enumerate(self.cells)}
-        rows_of = [outputs.get(cell) for cell in found.cells["cell_id"].to_pylist()]
+        cells = found.cells["cell_id"].to_pylist()
         rows = {stim_id: row for row, stim_id in enumerate(stimuli["stim_id"])}
         ids: dict[str, list[str]] = {"cell_id": [], "stim_id": []}
         predicted: list[NDArray[np.float32]] = []
@@ -122,23 +129,21 @@ class Fit:
             missing = max(0, int(lengths[of_stimulus].max()) - sound.shape[1])
             rates = self.rates(pad(sound, (0, missing))[None])[0].cpu().numpy()
             for record in of_stimulus:
-                if (row := rows_of[found.cell[record]]) is not None:
-                    ids["cell_id"].append(self.cells[row])
+                cell = cells[found.cell[record]]
+                if (row := self._rows.get(cell)) is not None:
+                    ids["cell_id"].append(cell)
                     ids["stim_id"].append(stim_id)
                     predicted.append(rates[row, : lengths[record]])
         return pa.table({**ids, "prediction": pa.array(predicted, pa.list_(pa.float32()))})
 
-
-def batches(items: Items, seed: int | None) -> Iterator[dict[str, Any]]:
-    """Batches of `BINS_PER_BATCH` bins or one item; shuffled, if there is a seed."""
-    n_bins = next(iter(items))["spectrogram"].shape[1]
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
-    return iter(
-        torch.utils.data.DataLoader(
+    def _batches(self, items: Items, seed: int | None) -> Iterator[dict[str, Any]]:
+        """Batches of items, in order or, if there is a seed, shuffled; a stream shuffles itself."""
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        is_shuffled = generator is not None and not isinstance(items, StreamedPopulation)
+        yield from torch.utils.data.DataLoader(
             items,
-            max(1, BINS_PER_BATCH // n_bins),
+            self._batch_size,
+            shuffle=is_shuffled,
             collate_fn=Population.collate,
-            shuffle=generator is not None and not isinstance(items, StreamedPopulation),
             generator=generator,
         )
-    )

@@ -12,7 +12,7 @@ from builders.encoders.parts import Readout
 class StateNetwork(nn.Module):
     """A layer over the bands, a recurrent state, and a readout.
 
-    Such state networks lead the published table of nat4 together with transformers; see its card.
+    A small one of the kind that is called StateNet in the published results on nat4's card.
 
     Parameters
     ----------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,8 @@ from builders.preprocess import BandScaler
 from builders.streamed import StreamedPopulation
 from tests import unequal
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SCALER = BandScaler((0.0,) * 2, (1.0,) * 2)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other on cores that others use take minutes for seconds."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Loudness(torch.nn.Module):
