@@ -38,7 +38,8 @@ class StreamedPopulation(torch.utils.data.IterableDataset[dict[str, Any]]):
     most_waiting : int
         A stimulus of 1.5 s, as 40 cells heard it once, takes 24 kB.
     seed : int
-        Of the order of the items, which is another one in each pass.
+        Of the order of the items, which is another one in each pass. Workers of a `DataLoader`
+        follow the seed of torch instead; each reads sites of its own.
 
     Attributes
     ----------
@@ -57,17 +58,20 @@ class StreamedPopulation(torch.utils.data.IterableDataset[dict[str, Any]]):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Items as `Population` has them; see there. R and T are the largest in each item."""
+        # A worker of a `DataLoader` is a copy made for one pass; torch gives each its own seed.
+        worker = torch.utils.data.get_worker_info()
+        order = random.Random(worker.seed) if worker else self._random
         waiting: dict[str, list[_Part]] = {}
         n_waiting = 0
         for stim_id, part in self._parts():
             waiting.setdefault(stim_id, []).append(part)
             n_waiting += 1
             if n_waiting >= self._most_waiting:
-                chosen = self._random.choice([*waiting])
+                chosen = order.choice([*waiting])
                 n_waiting -= len(waiting[chosen])
                 yield self._item(chosen, waiting.pop(chosen))
         rest = [*waiting]
-        self._random.shuffle(rest)
+        order.shuffle(rest)
         for stim_id in rest:
             yield self._item(stim_id, waiting.pop(stim_id))
 

@@ -80,3 +80,21 @@ def test_batches_are_those_of_population_items(home: Any) -> None:
     batch = next(iter(loader))
     assert batch["spectrogram"].shape == (4, 18, 150)
     assert batch["response"].shape == batch["mask"].shape == (4, len(streamed.cells), 1, 150)
+
+
+def test_workers_read_each_record_once_in_another_order_each_pass(home: Any) -> None:
+    stimuli = load_dataset("./nat4", "stimuli")
+    present = Population(load_dataset("./nat4", "A1", split="val"), stimuli).present
+    stream = load_dataset("./nat4", "A1", split="val", streaming=True)
+    loader = torch.utils.data.DataLoader(
+        StreamedPopulation(stream, stimuli), 2, num_workers=2, collate_fn=Population.collate
+    )
+    torch.manual_seed(0)
+    orders = []
+    for _ in range(2):
+        batches = list(loader)
+        n_records = sum(int(batch["mask"].any(-1).any(-1).sum()) for batch in batches)
+        assert n_records == present.sum()
+        orders.append([stim_id for batch in batches for stim_id in batch["stim_id"]])
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1])
