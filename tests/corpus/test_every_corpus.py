@@ -28,6 +28,7 @@ NUMBER = 2020
 # commands, and a training loop, and prints what each command said.
 SCRIPT = """
 import json, os, sys
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 import builders
 from builders.cli import app
 from builders.corpus.registry import find_corpus
@@ -54,10 +55,29 @@ def train():
         shown += int((batch["mask"] & batch["stimulus_mask"][:, None]).sum())
     assert n == len(records) > 0 and shown > 0
 
+def score():
+    # Each record is predicted by its longest trial.
+    config = corpus.DEFAULT_CONFIG_NAME
+    val = load_dataset(builders.path(name), config, split="val")
+    rows = [
+        {"cell_id": row["cell_id"], "stim_id": row["stim_id"],
+         "prediction": np.nan_to_num(max(row["response"], key=len))}
+        for row in val
+    ]
+    file = os.path.join(os.environ["BUILDERS_HOME"], "predictions.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    done = CliRunner().invoke(app, ["score", name, config, file, "--json"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    found = json.loads(done.stdout)
+    cells = sum(row["n_cells"] for row in found["summary"] if row["cells"] == "all")
+    assert cells == len(found["cells"]) == len(val.unique("cell_id"))
+    assert any(row["correlation"]["n"] for row in found["summary"])
+
 said = {}
 for command in commands:
     if command == ["train"]:
         train()
+        score()
     else:
         done = CliRunner().invoke(app, command)
         assert done.exit_code == (command[0] == "validate"), (command, done.output, done.exception)
