@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     cells = data["fitted"].cells["cell_id"].to_pylist()
     scaler = BandScaler.fit(stimuli, subset="est")
-    longest = shapes(stimuli.with_format("arrow")[:]["spectrogram"])[1].max()
+    longest = int(shapes(stimuli.with_format("arrow")[:]["spectrogram"])[1].max())
     batch_size = max(1, BINS_PER_BATCH // longest)
     seconds = time.perf_counter() - start
     print(f"{options.corpus} {options.config}: {len(cells)} cells, loaded in {seconds:.1f} s")
