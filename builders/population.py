@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from builders.coverage import Coverage, coverage
 from builders.errors import CorpusError
 from builders.joined import Spectrograms
-from builders.ragged import matrices, n_columns, padded, place
+from builders.ragged import Matrix, matrices, n_columns, padded, place
 from builders.rows import in_arrow, require_columns
 from builders.training import collate_items, first_bins
 
@@ -36,7 +36,95 @@ def _refuse_duplicates(found: Coverage) -> None:
         )
 
 
-class Population(torch.utils.data.Dataset[dict[str, Any]]):
+class Covered:
+    """Records whose stimuli and cells are known: what a population and a streamed one share.
+
+    Parameters
+    ----------
+    records : Dataset or IterableDataset
+    stimuli : Dataset or DatasetDict
+
+    Raises
+    ------
+    CorpusError
+        As `Population`.
+    """
+
+    def __init__(self, records: Dataset | IterableDataset, stimuli: Dataset | DatasetDict) -> None:
+        require_columns(records, "stim_id", "cell_id", "response")
+        found = coverage(records)
+        _refuse_duplicates(found)
+        self._spectrograms = Spectrograms(stimuli)
+        rows = self._spectrograms.rows(found.stimuli["stim_id"].to_pylist())
+        table = self._spectrograms.table[:].take(rows)
+        self._cover(replace(found, stimuli=table.replace_schema_metadata()))
+
+    def _cover(self, part: Coverage) -> None:
+        self._coverage = part
+
+    @property
+    def stimuli(self) -> pa.Table:
+        """One row per stimulus, in the order of the items of a `Population`.
+
+        The columns are those of the stimuli table except the spectrogram.
+        """
+        return self._coverage.stimuli
+
+    @property
+    def cells(self) -> pa.Table:
+        """One row per cell, in the order of the items' axis N: the columns that describe a cell."""
+        return self._coverage.cells
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """(S, N) bool: true where the cell has data for the stimulus."""
+        return self._coverage.present
+
+    def select(
+        self,
+        cells: Mapping[str, Any] | None = None,
+        stimuli: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """A population of the cells and stimuli that have the given values in their columns.
+
+        The result is as if made from the matching records only; see `Coverage.select`. For other
+        conditions than equality, filter a table and select by id.
+
+        Examples
+        --------
+        ::
+
+            population.select(cells={"layer": "44", "narrow": True}, stimuli={"subset": "val"})
+            population.select(stimuli={"session": ["CLT027c", "CLT028c"]})
+            deep = population.cells.filter(pc.field("depth") > 500)
+            population.select(cells={"cell_id": deep["cell_id"].to_pylist()})
+        """
+        part = copy.copy(self)
+        part._cover(self._coverage.select(cells, stimuli))
+        return part
+
+    def _item(
+        self, stim_id: str, cells: Iterable[int], responses: Sequence[Matrix]
+    ) -> dict[str, Any]:
+        """An item of `Population`: of some cells' responses to a stimulus, at least one."""
+        (spectrogram,) = _read(self._spectrograms.matrices, self._spectrograms.rows([stim_id]))
+        n_bins = max(map(n_columns, [spectrogram, *responses]))
+        shape = len(self.cells), max(map(len, responses))
+        response = np.full((*shape, n_bins), np.nan, np.float32)
+        for cell, matrix in zip(cells, responses, strict=True):
+            place(matrix, response[cell])
+        mask = np.isfinite(response)
+        response[~mask] = np.nan
+        return {
+            "stim_id": stim_id,
+            "spectrogram": torch.from_numpy(padded([spectrogram], n_bins)[0]),
+            "response": torch.from_numpy(response),
+            "mask": torch.from_numpy(mask),
+            "stimulus_mask": first_bins(n_columns(spectrogram), n_bins),
+        }
+
+
+class Population(Covered, torch.utils.data.Dataset[dict[str, Any]]):
     """A torch dataset with one item per stimulus: its spectrogram and all cells' responses.
 
     Responses stay in the memory-mapped files of `datasets` until an item is read; the workers of a
@@ -62,61 +150,18 @@ class Population(torch.utils.data.Dataset[dict[str, Any]]):
             raise CorpusError(
                 "cannot make a population of a stream",
                 why="a stimulus' responses are spread over it",
-                fix="load the records without streaming=True: they need not fit into memory",
+                fix="load the records without streaming=True: they need not fit into memory; or "
+                "use builders.streamed.StreamedPopulation",
             )
-        require_columns(records, "stim_id", "cell_id", "response")
-        found = coverage(records)
-        _refuse_duplicates(found)
+        super().__init__(records, stimuli)
         self._responses = in_arrow(records).select_columns("response")
-        self._spectrograms = Spectrograms(stimuli)
-        rows = self._spectrograms.rows(found.stimuli["stim_id"].to_pylist())
-        table = self._spectrograms.table[:].take(rows)
-        self._cover(replace(found, stimuli=table.replace_schema_metadata()))
 
     def _cover(self, part: Coverage) -> None:
-        self._coverage = part
+        super()._cover(part)
         # The records of stimulus i are self._records[self._starts[i] : self._starts[i + 1]].
         self._records = np.argsort(part.stimulus, kind="stable")
         counts = np.bincount(part.stimulus, minlength=len(part.stimuli))
         self._starts = np.concatenate([[0], np.cumsum(counts)])
-
-    @property
-    def stimuli(self) -> pa.Table:
-        """One row per item, in order: the columns of the stimuli table except the spectrogram."""
-        return self._coverage.stimuli
-
-    @property
-    def cells(self) -> pa.Table:
-        """One row per cell, in the order of the items' axis N: the columns that describe a cell."""
-        return self._coverage.cells
-
-    @property
-    def present(self) -> NDArray[np.bool_]:
-        """(S, N) bool: true where the cell has data for the stimulus."""
-        return self._coverage.present
-
-    def select(
-        self,
-        cells: Mapping[str, Any] | None = None,
-        stimuli: Mapping[str, Any] | None = None,
-    ) -> Population:
-        """A population of the cells and stimuli that have the given values in their columns.
-
-        The result is as if made from the matching records only; see `Coverage.select`. For other
-        conditions than equality, filter a table and select by id.
-
-        Examples
-        --------
-        ::
-
-            population.select(cells={"layer": "44", "narrow": True}, stimuli={"subset": "val"})
-            population.select(stimuli={"session": ["CLT027c", "CLT028c"]})
-            deep = population.cells.filter(pc.field("depth") > 500)
-            population.select(cells={"cell_id": deep["cell_id"].to_pylist()})
-        """
-        part = copy.copy(self)
-        part._cover(self._coverage.select(cells, stimuli))
-        return part
 
     def __len__(self) -> int:
         return len(self.stimuli)
@@ -137,25 +182,10 @@ class Population(torch.utils.data.Dataset[dict[str, Any]]):
             ``stimulus_mask`` (T,) bool, true up to the end of the spectrogram.
         """
         index = range(len(self))[index]
-        stim_id = self.stimuli["stim_id"][index].as_py()
-        (row,) = self._spectrograms.rows([stim_id])
-        (spectrogram,) = _read(self._spectrograms.matrices, [row])
         records = self._records[self._starts[index] : self._starts[index + 1]]
         responses = _read(self._responses, self._coverage.rows[records])
-        n_bins = max(map(n_columns, [spectrogram, *responses]))
-        shape = len(self.cells), max(map(len, responses))
-        response = np.full((*shape, n_bins), np.nan, np.float32)
-        for cell, matrix in zip(self._coverage.cell[records], responses, strict=True):
-            place(matrix, response[cell])
-        mask = np.isfinite(response)
-        response[~mask] = np.nan
-        return {
-            "stim_id": stim_id,
-            "spectrogram": torch.from_numpy(padded([spectrogram], n_bins)[0]),
-            "response": torch.from_numpy(response),
-            "mask": torch.from_numpy(mask),
-            "stimulus_mask": first_bins(n_columns(spectrogram), n_bins),
-        }
+        stim_id = self.stimuli["stim_id"][index].as_py()
+        return self._item(stim_id, self._coverage.cell[records], responses)
 
     @staticmethod
     def collate(items: list[dict[str, Any]]) -> dict[str, Any]:

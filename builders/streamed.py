@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, DatasetDict, IterableDataset
 from numpy.typing import NDArray
 
-from builders.coverage import coverage
-from builders.stimuli import with_stimuli
-from builders.training import collate
+from builders.population import Covered
+from builders.ragged import matrices, n_columns, padded
 
-#: A stimulus as one site heard it: the rows of its cells, their responses, and the rest of an item.
-_Part = tuple[list[int], NDArray[np.float32], dict[str, Any]]
+#: Records that are read at once.
+BATCH_RECORDS = 1000
+
+#: A stimulus as one site heard it: the rows of its cells, and their responses, which are padded.
+_Part = tuple[list[int], NDArray[np.float32]]
 
 
-class StreamedPopulation(torch.utils.data.IterableDataset[dict[str, Any]]):
+class StreamedPopulation(Covered, torch.utils.data.IterableDataset[dict[str, Any]]):
     """The items of a `Population`, made of a stream.
 
     Records are ordered by site, but an item has the cells of all sites. So the records of many
@@ -29,11 +33,14 @@ class StreamedPopulation(torch.utils.data.IterableDataset[dict[str, Any]]):
     before all sites are read lacks some of its cells, and further items of its stimulus have them:
     each record comes once in a pass. The more wait, the fewer are the items, and the better mixed.
 
+    The stream is read through once ahead, to find `cells` and `stimuli`; these and `present` and
+    `select` are as in a `Population`.
+
     Parameters
     ----------
     records : IterableDataset
         Such as ``load_dataset(corpus, config, split="est", streaming=True)``.
-    stimuli : Dataset
+    stimuli : Dataset or DatasetDict
         As of `Population`.
     most_waiting : int
         A stimulus of 1.5 s, as 40 cells heard it once, takes 24 kB.
@@ -41,26 +48,31 @@ class StreamedPopulation(torch.utils.data.IterableDataset[dict[str, Any]]):
         Of the order of the items, which is another one in each pass. Workers of a `DataLoader`
         follow the seed of torch instead; each reads sites of its own.
 
-    Attributes
-    ----------
-    cells : Table of N rows
-        The axis N of every item: read from the stream once, ahead.
+    Raises
+    ------
+    CorpusError
+        As `Population`.
     """
 
     def __init__(
-        self, records: IterableDataset, stimuli: Dataset, most_waiting: int = 4000, seed: int = 0
+        self,
+        records: IterableDataset,
+        stimuli: Dataset | DatasetDict,
+        most_waiting: int = 4000,
+        seed: int = 0,
     ) -> None:
-        self.cells = coverage(records).cells
-        self._rows = {cell: row for row, cell in enumerate(self.cells["cell_id"].to_pylist())}
-        self._records: Any = with_stimuli(records, stimuli).with_format("arrow")
+        super().__init__(records, stimuli)
+        names = ["stim_id", "cell_id", "response"]
+        self._records = records.select_columns(names).with_format("arrow")
         self._most_waiting = most_waiting
-        self._random = random.Random(seed)
+        self._seed, self._n_passes = seed, 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Items as `Population` has them; see there. R and T are the largest in each item."""
         # A worker of a `DataLoader` is a copy made for one pass; torch gives each its own seed.
         worker = torch.utils.data.get_worker_info()
-        order = random.Random(worker.seed) if worker else self._random
+        order = random.Random(worker.seed if worker else f"{self._seed}, pass {self._n_passes}")
+        self._n_passes += 1
         waiting: dict[str, list[_Part]] = {}
         n_waiting = 0
         for stim_id, part in self._parts():
@@ -69,29 +81,48 @@ class StreamedPopulation(torch.utils.data.IterableDataset[dict[str, Any]]):
             if n_waiting >= self._most_waiting:
                 chosen = order.choice([*waiting])
                 n_waiting -= len(waiting[chosen])
-                yield self._item(chosen, waiting.pop(chosen))
+                yield self._item_of(chosen, waiting.pop(chosen))
         rest = [*waiting]
         order.shuffle(rest)
         for stim_id in rest:
-            yield self._item(stim_id, waiting.pop(stim_id))
+            yield self._item_of(stim_id, waiting.pop(stim_id))
+
+    def _item_of(self, stim_id: str, parts: list[_Part]) -> dict[str, Any]:
+        cells, responses = zip(*parts, strict=True)
+        return self._item(stim_id, chain(*cells), [*chain(*responses)])
 
     def _parts(self) -> Iterator[tuple[str, _Part]]:
-        for stim_id, records in groupby(self._records, lambda row: row["stim_id"][0].as_py()):
-            batch = collate(list(records))
-            response = batch["response"].numpy()
-            response[~batch["mask"].numpy()] = np.nan
-            rest = {name: batch[name][0] for name in ("spectrogram", "stimulus_mask")}
-            yield stim_id, ([self._rows[cell] for cell in batch["cell_id"]], response, rest)
+        """The records, put together where a site's records of a stimulus follow each other."""
+        last = None
+        for table in self._tables():
+            table = pa.concat_tables([last, table]) if last else table
+            runs = pc.run_end_encode(table["stim_id"].combine_chunks())
+            starts = [0, *runs.run_ends.to_pylist()]
+            for start, end in pairwise(starts[:-1]):
+                yield _part(table.slice(start, end - start))
+            last = table.slice(starts[-2])  # the next table may go on with it
+        if last:
+            yield _part(last)
 
-    def _item(self, stim_id: str, parts: list[_Part]) -> dict[str, Any]:
-        n_trials, n_bins = (max(part[1].shape[axis] for part in parts) for axis in (1, 2))
-        response = np.full((len(self._rows), n_trials, n_bins), np.nan, np.float32)
-        for rows, of_part, _ in parts:
-            response[rows, : of_part.shape[1], : of_part.shape[2]] = of_part
-        longest = max(parts, key=lambda part: part[1].shape[2])
-        return {
-            "stim_id": stim_id,
-            **longest[2],
-            "response": torch.from_numpy(response),
-            "mask": torch.from_numpy(np.isfinite(response)),
-        }
+    def _tables(self) -> Iterator[pa.Table]:
+        """The records of these cells and stimuli; a column ``cell`` has the row in `cells`."""
+        records = self._records
+        if worker := torch.utils.data.get_worker_info():
+            if worker.id >= records.num_shards:
+                return
+            n_shards = min(worker.num_workers, records.num_shards)
+            records = records.shard(n_shards, worker.id)
+        cells, stimuli = self.cells["cell_id"], self.stimuli["stim_id"]
+        for table in records.iter(BATCH_RECORDS):
+            table = table.append_column("cell", pc.index_in(table["cell_id"], value_set=cells))
+            is_chosen = pc.is_in(table["stim_id"], value_set=stimuli)
+            if len(table := table.filter(pc.and_(is_chosen, pc.is_valid(table["cell"])))):
+                yield table
+
+
+def _part(table: pa.Table) -> tuple[str, _Part]:
+    """The records of one stimulus, and its ``stim_id``."""
+    responses = [matrix for chunk in table["response"].chunks for matrix in matrices(chunk)]
+    # A copy, since each of them would keep the memory of its whole table.
+    copied = padded(responses, max(map(n_columns, responses)), np.nan)
+    return table["stim_id"][0].as_py(), (table["cell"].to_pylist(), copied)

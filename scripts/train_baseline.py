@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from datasets import Dataset, IterableDataset, disable_progress_bars, load_dataset
+from datasets import Dataset, disable_progress_bars, load_dataset
 from numpy.typing import NDArray
 from torch import nn
 
@@ -35,7 +35,7 @@ import builders
 from builders.conventions import SUBSETS
 from builders.encoders.attention import Transformer
 from builders.encoders.convolutional import Convolutional2D
-from builders.encoders.fit import Fit, Items
+from builders.encoders.fit import Fit
 from builders.encoders.linear import LinearNonlinear
 from builders.encoders.recurrent import StateNetwork
 from builders.errors import CorpusError
@@ -93,43 +93,23 @@ def load(
             why=f"its splits are {', '.join(records)}",
             fix="name a config of records with est and val, such as a site",
         )
-    found = coverage(records["est"])
+    heard = coverage(records["est"]).stimuli["stim_id"].to_pylist()
     val = load_dataset(path, config, split="val")
-    heard = found.stimuli["stim_id"].to_pylist()
     stimuli = load_stimuli(corpus, [*heard, *val.unique("stim_id")])
-    cells = found.cells["cell_id"].to_pylist()[:n_cells]
-    fitted = sorted(set(heard).intersection(stimuli["stim_id"]))
-    random.Random(seed).shuffle(fitted)
-    held_out = [fitted.pop() for _ in range(max(1, round(HELD_OUT * len(fitted))))]
+    known = set(stimuli["stim_id"])
+    est = records["est"]
+    if not known.issuperset(heard):
+        est = est.filter(lambda stim_id: stim_id in known, input_columns="stim_id")
+    items = StreamedPopulation(est, stimuli, seed=seed) if streaming else Population(est, stimuli)
+    stim_ids = sorted(items.stimuli["stim_id"].to_pylist())
+    random.Random(seed).shuffle(stim_ids)
+    n_held_out = max(1, round(HELD_OUT * len(stim_ids)))
+    cells = {"cell_id": items.cells["cell_id"].to_pylist()[:n_cells]}
     return {
-        "fitted": items_of(records["est"], stimuli, cells, fitted, seed),
-        "held_out": items_of(records["est"], stimuli, cells, held_out, seed),
+        "fitted": items.select(cells, {"stim_id": stim_ids[:-n_held_out]}),
+        "held_out": items.select(cells, {"stim_id": stim_ids[-n_held_out:]}),
         "val": val,
     }, stimuli
-
-
-def items_of(
-    records: Dataset | IterableDataset,
-    stimuli: Dataset,
-    cells: Sequence[str],
-    stim_ids: Sequence[str],
-    seed: int = 0,
-) -> Items:
-    """The items of some cells and some stimuli."""
-    chosen, known = set(stim_ids), set(cells)
-    if isinstance(records, IterableDataset):
-        kept = records.filter(
-            lambda cells, stims: [
-                cell in known and stim in chosen for cell, stim in zip(cells, stims, strict=True)
-            ],
-            input_columns=["cell_id", "stim_id"],
-            batched=True,
-        )
-        return StreamedPopulation(kept, stimuli, seed=seed)
-    if not set(stimuli["stim_id"]).issuperset(records.unique("stim_id")):
-        records = records.filter(lambda stim: stim in chosen, input_columns="stim_id")
-    population = Population(records, stimuli)
-    return population.select(cells={"cell_id": cells}, stimuli={"stim_id": stim_ids})
 
 
 def recovery(
