@@ -213,6 +213,8 @@ def _read(dataset: Dataset, rows: Any) -> list[Any]:
     `rows` must be ascending. Consecutive rows are read as one slice.
     """
     first, last = int(rows[0]), int(rows[-1])
-    key = range(first, last + 1) if last - first + 1 == len(rows) else rows
-    (column,) = dataset[key].columns
-    return [matrix for chunk in column.chunks for matrix in matrices(chunk)]
+    if last - first + 1 == len(rows):
+        chunks = dataset[range(first, last + 1)].column(0).chunks
+    else:  # each row is a chunk: to read so many takes longer than one copy of all
+        chunks = [dataset[rows].column(0).combine_chunks()]
+    return [matrix for chunk in chunks for matrix in matrices(chunk)]
