@@ -27,11 +27,11 @@ _Part = tuple[list[int], NDArray[np.float32]]
 class StreamedPopulation(Covered, torch.utils.data.IterableDataset[dict[str, Any]]):
     """The items of a `Population`, made of a stream.
 
-    Records are ordered by site, but an item has the cells of all sites. So the records of many
-    stimuli are kept until there are `most_waiting` of a site and a stimulus; then an item is made,
-    of a random one of these stimuli and of all sites that it waits from. An item that is made
-    before all sites are read lacks some of its cells, and further items of its stimulus have them:
-    each record comes once in a pass. The more wait, the fewer are the items, and the better mixed.
+    Records are ordered by site, but an item has the cells of all sites. So responses are kept until
+    they take `most_waiting` bytes; then an item is made, of a random one of these stimuli and of
+    all sites that it waits from. An item that is made before all sites are read lacks some of its
+    cells, and further items of its stimulus have them: each record comes once in a pass. The more
+    may wait, the fewer are the items, and the better mixed.
 
     The stream is read through once ahead, to find `cells` and `stimuli`; these and `present` and
     `select` are as in a `Population`.
@@ -43,7 +43,7 @@ class StreamedPopulation(Covered, torch.utils.data.IterableDataset[dict[str, Any
     stimuli : Dataset or DatasetDict
         As of `Population`.
     most_waiting : int
-        A stimulus of 1.5 s, as 40 cells heard it once, takes 24 kB.
+        In bytes, for each worker of a `DataLoader`. Of nat4, all stimuli of PEG take 140 MB.
     seed : int
         Of the order of the items, which is another one in each pass. Workers of a `DataLoader`
         follow the seed of torch instead; each reads sites of its own.
@@ -58,7 +58,7 @@ class StreamedPopulation(Covered, torch.utils.data.IterableDataset[dict[str, Any
         self,
         records: IterableDataset,
         stimuli: Dataset | DatasetDict,
-        most_waiting: int = 4000,
+        most_waiting: int = 256 << 20,
         seed: int = 0,
     ) -> None:
         super().__init__(records, stimuli)
@@ -74,13 +74,13 @@ class StreamedPopulation(Covered, torch.utils.data.IterableDataset[dict[str, Any
         order = random.Random(worker.seed if worker else f"{self._seed}, pass {self._n_passes}")
         self._n_passes += 1
         waiting: dict[str, list[_Part]] = {}
-        n_waiting = 0
+        n_bytes = 0
         for stim_id, part in self._parts():
             waiting.setdefault(stim_id, []).append(part)
-            n_waiting += 1
-            if n_waiting >= self._most_waiting:
+            n_bytes += part[1].nbytes
+            while n_bytes > self._most_waiting:
                 chosen = order.choice([*waiting])
-                n_waiting -= len(waiting[chosen])
+                n_bytes -= sum(response.nbytes for _, response in waiting[chosen])
                 yield self._item_of(chosen, waiting.pop(chosen))
         rest = [*waiting]
         order.shuffle(rest)
