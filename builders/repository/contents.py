@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from builders.corpus.builder import CorpusBuilder
 from builders.corpus.configs import CorpusConfig, matches
 from builders.corpus.registry import code_key
 from builders.errors import CorpusError
 from builders.shards.cache import ShardCache
+from builders.shards.job import Job
+from builders.shards.writer import WHOLE, Form, n_rows
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,14 @@ def _built(corpus: type[CorpusBuilder]) -> dict[str, Path | None]:
             release.before_whole = _refuse
             for job in corpus.group(release, group):
                 etag = cache.etag(job) if any(map(cache.has_any, job.paths)) else ""
-                found |= {path: cache.find(path, etag) if etag else None for path in job.paths}
+                found |= {path: _file(cache, job, path, etag) for path in job.paths}
     return found
+
+
+def _file(cache: ShardCache, job: Job, path: str, etag: str) -> Path | None:
+    """The file of a shard, of either kind, which has all of its rows."""
+    whole = Form(WHOLE, job.features)
+    return (cache.find(path, etag) or cache.find(path, etag, whole)) if etag else None
 
 
 def _refuse(text: str) -> None:
@@ -93,5 +99,5 @@ def _rows(
         return None  # how many rows a filter keeps is not known before they are read
     for file in files:
         if file and file not in sizes:
-            sizes[file] = pq.read_metadata(file).num_rows
+            sizes[file] = n_rows(file)
     return sum(sizes[file] for file in files if file)

@@ -52,7 +52,6 @@ REASONS_LISTED = 5
 
 _create_config_id = BuilderConfig.create_config_id
 _info = Parquet._info
-_prepare = Parquet._download_and_prepare
 _as_split = Parquet._as_dataset
 _as_dataset = Parquet.as_dataset
 _as_streaming_dataset = Parquet.as_streaming_dataset
@@ -122,8 +121,7 @@ def _prepare_anew(self: Parquet, *args: Any, **kwargs: Any) -> Any:
     """Replaces `Parquet._download_and_prepare`, which compares the splits with those expected."""
     if _is_of_corpus(self.config):
         self.info.splits = None
-    with preparing.refusals():
-        return _prepare(self, *args, **kwargs)
+    return preparing.prepare(self, *args, **kwargs)
 
 
 def _raise_if_offline_and_elsewhere(message: str | None = None) -> None:

@@ -1,59 +1,67 @@
-"""Lets `datasets` copy a corpus to Arrow while its shards are built.
+"""Lets `datasets` map the shards of a corpus into memory without copying them.
 
-`datasets` would first download all shards, which builds them, and then copy one after the other.
-With this patch, it reads a shard where it is, and the next ones are built meanwhile; see
-`builders.shards.ahead`. Its other steps, streams, and data sets that have other files stay as they
-are.
+`datasets` would first download all shards, which builds them as Parquet, and then copy one after
+the other to an Arrow file of its own. With this patch, shards are built as Arrow files at once, and
+a data set gets links to them: configs that have the same shards share their files. Its other steps,
+streams, and data sets that have other files stay as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset
 import pyarrow.parquet as pq
+from datasets import Features
 from datasets.exceptions import DatasetGenerationError
+from datasets.fingerprint import Hasher
 from datasets.packaged_modules.parquet.parquet import Parquet
 from fsspec.core import url_to_fs
+from multiprocess import parent_process
 
 from builders.errors import CorpusError
-from builders.shards.ahead import read_ahead
-from builders.urls import SCHEME
+from builders.shards.wanted import Wanted
+from builders.shards.writer import WHOLE, Form, mapped
+from builders.threads import Threads, in_turn
+from builders.urls import SCHEME, split_path
 
-try:
-    from datasets.builder import Key
-except ImportError:  # `datasets` 4.0 to 4.4
-    Key = None
-
+_prepare = Parquet._download_and_prepare
 _split_generators = Parquet._split_generators
-_generate_tables = Parquet._generate_tables
+_prepare_split_single = Parquet._prepare_split_single
+
+#: Two jobs are begun at once.
+_AHEAD = Threads(2)
 
 
 class _Refused(DatasetGenerationError):
     """A `CorpusError` on its way through `datasets`, which would hide all but its own errors."""
 
 
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Context of `Parquet._download_and_prepare`: raises the `CorpusError` of whatever process."""
+def prepare(self: Parquet, *args: Any, **kwargs: Any) -> Any:
+    """As `Parquet._download_and_prepare`, but raises the `CorpusError` of whatever process."""
+    self._may_link = kwargs.get("file_format") == "arrow" and "max_shard_size" not in kwargs
     try:
-        yield
+        return _prepare(self, *args, **kwargs)
     except _Refused as error:
         raise error.args[0] from error
 
 
 def _splits_in_place(self: Parquet, manager: Any) -> Any:
     """Replaces `Parquet._split_generators`, which downloads the files with a manager."""
-    listed = self.config.data_files or {}
-    urls = [url for files in listed.values() for url in files]
+    urls = _urls(self)
     self._in_place = None
-    if urls and not manager.is_streaming and all(url.startswith(SCHEME) for url in urls):
-        # A worker that is not forked imports this module to get this function.
-        self._in_place = _tables_in_place
+    is_of_corpora = urls and all(url.startswith(SCHEME) for url in urls)
+    if is_of_corpora and not manager.is_streaming and self._may_link:
+        # A worker that is not forked imports the file system's module, and so this patch.
+        self._in_place = type(url_to_fs(urls[0])[0])
+        for url in {split_path(url)[0]: url for url in urls}.values():
+            _wanted(url).cache.drop_unused()
         # Versions of `datasets` differ in which of these they call.
         same = {name: lambda files: files for name in ("download", "download_and_extract")}
         manager = SimpleNamespace(
@@ -62,50 +70,97 @@ def _splits_in_place(self: Parquet, manager: Any) -> Any:
     return _split_generators(self, manager)
 
 
-def _tables(self: Parquet, files: Any, *args: Any, **kwargs: Any) -> Iterator[tuple[Any, Any]]:
-    """Replaces `Parquet._generate_tables`, which reads Parquet files."""
-    if read := getattr(self, "_in_place", None):
-        yield from read(self, files)
-    else:
-        yield from _generate_tables(self, files, *args, **kwargs)
+def _prepare_in_place(self: Parquet, **asked: Any) -> Iterator[tuple[int, bool, Any]]:
+    """Replaces `Parquet._prepare_split_single`, which writes the Arrow files of a part of a split.
 
-
-# Streams are pickled with it, by this name.
-_tables.__name__ = _generate_tables.__name__
-
-
-def _tables_in_place(self: Parquet, files: Sequence[Any]) -> Iterator[tuple[Any, pa.Table]]:
-    """The rows of some shards, each table with the key that `datasets` gives it."""
-    urls = [file if isinstance(file, str) else file[0] for file in files]
-    select = _selection(self.config)
-    numbers: dict[int, int] = {}  # of the shards with rows: `datasets` 4.4 to 4.8 takes no others
+    It yields the number of this part, whether all is written, and either how many rows were added,
+    or totals: rows, bytes, features, files written, rows of each; since `datasets` 4.5 also files
+    read, rows of each.
+    """
+    if not getattr(self, "_in_place", None):
+        yield from _prepare_split_single(self, **asked)
+        return
+    # Without files, `datasets` writes one without rows, which stays if no shard has any.
+    of_nothing = {**asked, "gen_kwargs": {name: [] for name in asked["gen_kwargs"]}}
+    *_, (part, _, totals) = _prepare_split_single(self, **of_nothing)
+    path = asked["fpath"].replace("JJJJJ", f"{part:05d}")
+    lengths: list[int] = []
+    n_bytes = 0
     try:
-        filesystem, _ = url_to_fs(urls[0])
-        wanted = [filesystem.wanted(url) for url in urls]
-        for batch, (shard, table) in enumerate(read_ahead(wanted)):
-            for part in select(table):
-                number = numbers.setdefault(shard, len(numbers))
-                yield Key(number, batch) if Key else f"{number}_{batch}", self._cast_table(part)
+        for opened, table in _arrow_files(self, asked["gen_kwargs"]["files"]):
+            if len(table):
+                opened(partial(_link, Path(path.replace("SSSSS", f"{len(lengths):05d}"))))
+                lengths.append(len(table))
+                n_bytes += table.nbytes
+                yield part, False, len(table)
     except CorpusError as error:
         raise _Refused(error) from error
+    if lengths:
+        files = len(lengths), lengths
+        _, _, features, _, _, *read = totals
+        totals = sum(lengths), n_bytes, features, *files, *(files if read else ())
+    yield part, True, totals
 
 
-def _selection(config: Any) -> Callable[[pa.Table], Iterator[pa.Table]]:
-    """The columns and rows of a table that a config asks for; no table without rows."""
-    wanted = config.filters
-    if isinstance(wanted, list):
-        wanted = pq.filters_to_expression(wanted)
+# A worker gets it by this name.
+_prepare_in_place.__name__ = _prepare_split_single.__name__
 
-    def select(table: pa.Table) -> Iterator[pa.Table]:
-        if config.columns is not None or wanted is not None:
-            table = pa.dataset.dataset(table).to_table(config.columns, wanted)
-        size = config.batch_size or len(table)
-        yield from (table[start : start + size] for start in range(0, len(table), size or 1))
 
-    return select
+def _arrow_files(
+    self: Parquet, files: Iterable[Any]
+) -> Iterator[tuple[Callable[..., Any], pa.Table]]:
+    """For each shard, in order: what calls a function with its Arrow file, and its rows."""
+    wanted = [_wanted(file if isinstance(file, str) else file[0]) for file in files]
+    if not wanted:
+        return
+    form = _form(self, wanted[0].job.features)
+    beside = [split_path(url)[2] for url in _urls(self)]
+    first: dict[tuple[Path, str], Wanted] = {}
+    for each in wanted:
+        first.setdefault((each.cache.root, each.job.name), each)
+    calls = (partial(each.open, mapped, form, beside) for each in first.values())
+    # A worker of `datasets` builds one job at a time: the other workers build theirs.
+    built = in_turn(calls, _AHEAD, 0 if parent_process() else 2)
+    for each in wanted:
+        opened = partial(each.open, form=form, beside=beside)
+        is_first = each is first[each.cache.root, each.job.name]
+        yield opened, next(built) if is_first else opened(mapped)
+
+
+def _form(self: Parquet, stored: Features) -> Form:
+    """How the data set holds its shards, which have the features `stored`."""
+    config, features = self.config, self.info.features
+    if config.columns is None and config.filters is None and features == stored:
+        return Form(WHOLE, features)
+    rows = config.filters
+    if isinstance(rows, list):
+        rows = pq.filters_to_expression(rows)
+    name = Hasher.hash([config.columns, config.filters, repr(features)])
+    return Form(name, features, config.columns, rows)
+
+
+def _link(path: Path, file: Path) -> None:
+    """Give a file another name in another folder, or move it if the disk allows no other name."""
+    path.unlink(missing_ok=True)
+    try:
+        os.link(file, path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.move(file, path)
+
+
+def _urls(self: Parquet) -> list[str]:
+    return [url for files in (self.config.data_files or {}).values() for url in files]
+
+
+def _wanted(url: str) -> Wanted:
+    filesystem: Any = url_to_fs(url)[0]
+    wanted: Wanted = filesystem.wanted(url)
+    return wanted
 
 
 def install() -> None:
     """Patch `datasets` in this process; calling it again changes nothing."""
     Parquet._split_generators = _splits_in_place
-    Parquet._generate_tables = _tables
+    Parquet._prepare_split_single = _prepare_in_place

@@ -1,5 +1,9 @@
 """Builds shards, and caches those that have been built.
 
+A shard is a Parquet file, which is small, for whoever opens it; or an Arrow file, which is fast,
+for a load that maps it into memory. A build writes each shard in the one way that is asked for, so
+that a load does not write it twice.
+
 The file name of a cached shard contains its ETag and its checksum. Only a complete shard gets such
 a name: it is written under a temporary name and then renamed, under a lock that processes share. A
 shard that no longer matches its checksum is built again.
@@ -13,29 +17,31 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets.utils import tqdm
 
 from builders.conventions import SUBSETS
 from builders.errors import CorpusError, RecordingError
-from builders.files import digest, home, locked, replace_file
-from builders.shards.feed import Feed
+from builders.files import FINGERPRINT, digest, home, locked, replace_file
 from builders.shards.job import Job
 from builders.shards.notes import Note, Notes, from_json, to_json
-from builders.shards.parquet import Writer
+from builders.shards.writer import Form, Writer
 from builders.threads import Threads, renewed_in_children
 
 #: Digits of the checksum in a shard's name.
-SHA256_DIGITS = 32
+CHECKSUM_DIGITS = 32
 #: Digits of an ETag, and of its prefix, which all ETags of one version of the code share.
 ETAG_DIGITS, MARK_DIGITS = 32, 8
 #: How long shards of another version of the code are kept, in seconds: 30 days.
 KEPT = 30 * 24 * 3600
+#: How long Arrow files are kept that no data set uses any more, in seconds: a day.
+KEPT_UNUSED = 24 * 3600
 #: Freed memory is returned to the system once this many bytes of tables were built. Not after each
 #: build: asking for the same memory again makes a load of one site some 15 % slower.
 GIVEN_BACK = 128 << 20
@@ -105,60 +111,67 @@ class ShardCache:
         keys = [archive.keys() for archive in job.archives()]
         return any(etag == self._etag(job, keys[:n]) for n in range(len(keys), -1, -1))
 
-    def find(self, path: str, etag: str) -> Path | None:
+    def find(self, path: str, etag: str, form: Form | None = None) -> Path | None:
         """The shard's file, or None if it is not built; only `shard` verifies the checksum."""
         place = self.root / path
-        return next(place.parent.glob(f"{place.stem}.{etag}.*.parquet"), None)
+        return next(place.parent.glob(f"{place.stem}.{etag}.*{_suffix(form)}"), None)
 
     def has_any(self, path: str) -> bool:
         """Whether there is a file of a shard, of any version."""
         place = self.root / path
-        return next(place.parent.glob(f"{place.stem}.*.parquet"), None) is not None
+        return next(place.parent.glob(f"{place.stem}.*"), None) is not None
 
     def notes(self, path: str, etag: str) -> list[Note] | None:
         """The notes on a shard; None if it is not built, or its notes are damaged."""
-        if self.find(path, etag) is None:
+        place = self.root / path
+        files = place.parent.glob(f"{place.stem}.{etag}.*")
+        if not any(file.suffix in (".parquet", ".arrow") for file in files):
             return None
         try:
-            return from_json(_notes_file(self.root / path, etag).read_bytes())
+            return from_json(_notes_file(place, etag).read_bytes())
         except FileNotFoundError:
             return []
         except (ValueError, TypeError):  # damaged by a failing disk
             return None
 
-    def shard(self, job: Job, path: str) -> Path:
+    def shard(
+        self, job: Job, path: str, form: Form | None = None, beside: Collection[str] = ()
+    ) -> Path:
         """The shard's file. If it is missing or damaged, it is built, with its job's other shards.
 
         An error in another shard of the job does not stop this one from being built.
+
+        Parameters
+        ----------
+        job : Job
+        path : str
+            One of the job's paths.
+        form : Form, optional
+            Of an Arrow file; by default, it is a Parquet file.
+        beside : collection of str
+            The paths that will be asked for in the same form. Others are written as Parquet.
 
         Raises
         ------
         CorpusError
             If it cannot be built. No partial file is left.
         """
-        return self.begin(job, path).result()
-
-    def begin(self, job: Job, path: str, feeds: Mapping[str, Feed] | None = None) -> Future[Path]:
-        """As `shard`, but without waiting for it, once a thread is free.
-
-        Parameters
-        ----------
-        feeds : mapping of str to Feed, optional
-            By the shard's path: gets its row groups as soon as they are written. A shard that is
-            built already, or by another process, gives it nothing.
-        """
-        file = self.find(path, self.etag(job))
+        file = self.find(path, self.etag(job), form)
         if file and _is_sound(file):
-            found: Future[Path] = Future()
-            found.set_result(file)
-            return found
-        return _BUILDING.submit(self._find_or_build, job, path, feeds or {})
+            return file
+        return _BUILDING.submit(self._find_or_build, job, path, form, {path, *beside}).result()
 
-    def _find_or_build(self, job: Job, path: str, feeds: Mapping[str, Feed]) -> Path:
+    def _find_or_build(
+        self, job: Job, path: str, form: Form | None, in_form: Collection[str]
+    ) -> Path:
         try:
             with locked(self.root / "locks" / f"{job.name}.lock"):
-                file = self.find(path, self.etag(job))
-                return file if file and _is_sound(file) else self._build(job, path, feeds)
+                etag = self.etag(job)
+                if found := self._find_sound(path, etag, form):
+                    return found
+                if form and (parquet := self._find_sound(path, etag)):
+                    return self._convert(job, path, etag, parquet, form)
+                return self._build(job, path, form, in_form)
         except RecordingError as error:
             raise error.of(self.corpus, job.session) from error
         except OSError as error:
@@ -176,12 +189,33 @@ class ShardCache:
                 fix="end other programs, or raise the limit (ulimit -v); a site takes some 400 MB",
             ) from error
 
-    def _build(self, job: Job, path: str, feeds: Mapping[str, Feed]) -> Path:
+    def _find_sound(self, path: str, etag: str, form: Form | None = None) -> Path | None:
+        file = self.find(path, etag, form)
+        return file if file and _is_sound(file) else None
+
+    def _convert(self, job: Job, path: str, etag: str, parquet: Path, form: Form) -> Path:
+        """Make an Arrow file of a Parquet file."""
+        partial = (self.root / path).with_suffix(f".{etag}.partial")
+        try:
+            with (
+                pq.ParquetFile(parquet, memory_map=True) as reader,
+                Writer(partial, job.features, form) as writer,
+            ):
+                for group in range(reader.num_row_groups):
+                    writer.append(reader.read_row_group(group, use_threads=False))
+            return _named(partial, _checksum(partial, form), form)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _build(self, job: Job, path: str, form: Form | None, in_form: Collection[str]) -> Path:
         archives = job.archives()
         keys = [archive.keys() for archive in archives]
         etag = self._etag(job, keys)
+        forms = {each: form if each in in_form else None for each in job.paths}
         missing = [
-            each for each in job.paths if not ((file := self.find(each, etag)) and _is_sound(file))
+            each
+            for each in job.paths
+            if not (self._find_sound(each, etag, forms[each]) or self._find_sound(each, etag))
         ]
         finals = {}
         partials = {each: (self.root / each).with_suffix(f".{etag}.partial") for each in missing}
@@ -192,18 +226,17 @@ class ShardCache:
             # In another thread, while the first archive is inflated.
             fingerprints = _BESIDE.submit(lambda: [each.fingerprints() for each in archives])
             notes = Notes()
-            written, errors = self._write(job, partials, notes, feeds)
+            written, errors = self._write(job, partials, forms, notes)
             for archive, seen, found in zip(archives, keys, fingerprints.result(), strict=True):
                 archive.confirm(seen, found)
             for each, checksum in written.items():
-                partial = partials[each]
-                final = finals[each] = partial.with_suffix(f".{checksum}.parquet")
                 noted = _notes_file(self.root / each, etag)
                 if of_shard := notes.of(each):
                     replace_file(noted, to_json(of_shard))
-                partial.replace(final)
+                final = finals[each] = _named(partials[each], checksum, forms[each])
                 for other in final.parent.glob(f"{Path(each).stem}.*"):
-                    if other not in (final, noted) and self._is_done_with(other):
+                    is_kept = other in (final, noted) or _is_beside(other, final)
+                    if not is_kept and self._is_done_with(other):
                         other.unlink(missing_ok=True)
         finally:
             for partial in partials.values():
@@ -214,6 +247,17 @@ class ShardCache:
         if path in errors:
             raise errors[path]
         return finals[path]
+
+    def drop_unused(self) -> None:
+        """Remove the Arrow files that no data set of `datasets` has been using for a day.
+
+        Their data sets have other names for the same files; what has no other name is unused.
+        """
+        for file in self.root.rglob("*.arrow"):
+            with suppress(FileNotFoundError):  # removed by another process
+                stat = file.stat()
+                if stat.st_nlink == 1 and time.time() - stat.st_ctime > KEPT_UNUSED:
+                    file.unlink()
 
     def _is_done_with(self, file: Path) -> bool:
         """Whether a file can be removed: this code wrote it, or it is older than `KEPT`.
@@ -229,19 +273,19 @@ class ShardCache:
             return False
 
     def _write(
-        self, job: Job, files: dict[str, Path], notes: Notes, feeds: Mapping[str, Feed]
+        self, job: Job, files: dict[str, Path], forms: dict[str, Form | None], notes: Notes
     ) -> tuple[dict[str, str], dict[str, CorpusError]]:
         """Write the shards; returns each one's checksum, or the error that prevented it."""
 
         def write(tables: Iterable[pa.Table], path: str, file: Path) -> str:
-            with Writer(file, job.features, feeds.get(path)) as writer:
+            with Writer(file, job.features, forms[path]) as writer:
                 for table in tables:
                     _check_subset(table, path)
                     writer.append(table)
                     self._built_bytes += table.nbytes
                     del table  # free it before the next one is made
                     progress.update()
-            return digest(file, "sha256")[:SHA256_DIGITS]
+            return _checksum(file, forms[path])
 
         written: dict[str, Future[str]] = {}
         with tqdm(desc=f"Building {job.name}", unit=" tables", leave=False, delay=2) as progress:
@@ -283,10 +327,34 @@ def etag_of(file: Path) -> str:
     return _name_parts(file)[0]
 
 
+def _is_beside(file: Path, other: Path) -> bool:
+    """Whether two files hold the same shard, one as Parquet, or each in a form of its own."""
+    (_, etag, *_, kind), (_, of_other, *_, other_kind) = (
+        each.name.split(".", 3) for each in (file, other)
+    )
+    return etag == of_other and kind != other_kind and kind.endswith(("parquet", "arrow"))
+
+
 def _name_parts(file: Path) -> tuple[str, str]:
     """ETag and checksum in the file name of a cached shard."""
-    etag, sha256, _ = file.name.split(".")[-3:]
-    return etag, sha256
+    _, etag, checksum, *_ = file.name.split(".")
+    return etag, checksum
+
+
+def _suffix(form: Form | None) -> str:
+    return f".{form.name}.arrow" if form else ".parquet"
+
+
+def _named(partial: Path, checksum: str, form: Form | None) -> Path:
+    """Give a shard that is complete its name."""
+    final = partial.replace(partial.with_suffix(f".{checksum}{_suffix(form)}"))
+    _CHECKED[final] = _state(final)
+    return final
+
+
+def _checksum(file: Path, form: object) -> str:
+    """Of a Parquet file, or of an Arrow file, which is some thirty times larger."""
+    return digest(file, FINGERPRINT if form else "sha256")[:CHECKSUM_DIGITS]
 
 
 def _is_sound(file: Path) -> bool:
@@ -296,12 +364,16 @@ def _is_sound(file: Path) -> bool:
     written.
     """
     try:
-        stat = file.stat()
-        seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        seen = _state(file)
         if _CHECKED.get(file) != seen:
-            if digest(file, "sha256")[:SHA256_DIGITS] != _name_parts(file)[1]:
+            if _checksum(file, file.suffix == ".arrow") != _name_parts(file)[1]:
                 return False
             _CHECKED[file] = seen
     except OSError:  # deleted just now, or no longer readable
         return False
     return True
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    stat = file.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TypeVar
 from builders.errors import CorpusError
 from builders.shards.cache import ShardCache
 from builders.shards.job import Job
+from builders.shards.writer import Form
 
 T = TypeVar("T")
 
@@ -38,10 +39,13 @@ class Wanted:
     path: str
     etag: str = ""
 
-    def open(self, how: Callable[[Path], T]) -> T:
+    def open(
+        self, how: Callable[[Path], T], form: Form | None = None, beside: Collection[str] = ()
+    ) -> T:
         """Call a function with the shard's file, which is built if it is missing or damaged.
 
-        If the file is deleted before the function can open it, it is built again.
+        If the file is deleted before the function can open it, it is built again. `form` and
+        `beside` are those of `ShardCache.shard`.
 
         Raises
         ------
@@ -50,7 +54,7 @@ class Wanted:
         """
         for _ in range(OPEN_ATTEMPTS):
             with suppress(FileNotFoundError):
-                opened = how(self.cache.shard(self.job, self.path))
+                opened = how(self.cache.shard(self.job, self.path, form, beside))
                 self.check()
                 return opened
         place = f"{self.cache.corpus}/{self.path}"
