@@ -120,7 +120,7 @@ def test_configs_and_the_rows_of_those_that_are_built(own_home: Path) -> None:
     assert "A1+PEG: est, val (default)" in lines
     load_dataset("./wingert2026", "goodpred")
     assert set(rows()["goodpred"].values()) == {None}  # a filter keeps some of the rows
-    cohort = load_dataset("./wingert2026", "A1+PEG", columns=["cell_id"])
+    cohort = load_dataset("./wingert2026", "A1+PEG")
     assert rows()["A1+PEG"] == {split: len(of_split) for split, of_split in cohort.items()}
 
 

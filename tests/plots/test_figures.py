@@ -621,7 +621,7 @@ def test_the_record_that_is_asked_for(own_home: Path, tmp_path: Path) -> None:
     named = drawn("--config", "CLT027c", "--stim", "CLT027c/STIM_00seq4.wav")
     assert "STIM_00seq4.wav, val, " in named
     # Only the shards of that site are built.
-    built = (own_home / "builders" / "shards" / "wingert2026" / "data").rglob("*.parquet")
+    built = (own_home / "builders" / "shards" / "wingert2026" / "data").rglob("*.arrow")
     assert {path.parent.name for path in built} == {"CLT027c"}
     unknown = drawn("--cell", "CLT027c-09-1")
     assert "CLT027c-009-1 or " in unknown.split("valid names")[0]

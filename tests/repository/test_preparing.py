@@ -58,7 +58,7 @@ def test_the_rows_are_those_of_the_files(
 
 def test_nothing_is_copied_but_to_arrow(own_home: Path) -> None:
     load_dataset("./wingert2026", "CLT027c")
-    assert list((own_home / "builders").rglob("*.parquet"))
+    assert list((own_home / "builders").rglob("*.arrow"))
     assert not list((own_home / "hf").rglob("*.parquet"))
     assert not [
         path for path in (own_home / "hf").rglob("downloads/*") if path.stat().st_size > 999

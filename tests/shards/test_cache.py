@@ -234,10 +234,10 @@ def test_what_a_killed_process_leaves_is_not_taken_for_a_shard(
     own_home: Path, release: Path, event: str, ending: str, count: int, complete: int
 ) -> None:
     kill_while_building("CLT027c", event, ending, count)
-    left = {path: path.read_bytes() for path in shards(own_home) if path.suffix == ".parquet"}
+    left = {path: path.read_bytes() for path in shards(own_home) if path.suffix == ".arrow"}
     assert len(left) == complete
     assert load() == truth(archive_of(release))
-    assert [path.suffix for path in shards(own_home)] == [".parquet"] * 2
+    assert [path.suffix for path in shards(own_home)] == [".arrow"] * 2
     assert all(path.read_bytes() == content for path, content in left.items())
 
 
@@ -252,7 +252,7 @@ def test_a_process_may_be_killed_while_it_writes_a_shard(
     found = load("CLT028c", split="val")
     assert found == {key: expected[key] for key in expected if key[0].startswith("STIM_00")}
     assert len(load_dataset("./wingert2026", "CLT028c", split="est+val")) == len(expected)
-    assert {path.suffix for path in shards(own_home)} == {".parquet"}
+    assert {path.suffix for path in shards(own_home)} == {".arrow"}
 
 
 # -- A release that changes ------------------------------------------------------------------------

@@ -377,6 +377,9 @@ def test_a_sound_shard_is_read_once_by_a_process(
 
     monkeypatch.setattr(shards_module, "digest", count)
     filesystem = fsspec.filesystem("corpus")
+    filesystem.cat_file(SHARD)
+    assert set(read) == {".partial"}
+    shards_module._CHECKED.clear()  # as in another process
     for _ in range(3):
         filesystem.cat_file(SHARD)
     assert read.count(".parquet") == 1
