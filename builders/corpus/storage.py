@@ -23,7 +23,9 @@ from builders.shards.excluded import read_excluded
 from builders.urls import repository_url
 
 #: The names of a shard's files: complete, being written, and the notes on it.
-SHARD = re.compile(r".+\.[0-9a-f]{32}(\.[0-9a-f]{32}\.parquet|\.partial|\.notes(\.\d+\.\d+)?)")
+SHARD = re.compile(
+    r".+\.[0-9a-f]{32}(\.[0-9a-f]{32}\.(parquet|\w+\.arrow)|\.partial|\.notes(\.\d+\.\d+)?)"
+)
 #: Lock files used on disks that do not support locks.
 HELD = "locks/*.lock.held"
 #: The names of hidden files: notes on a record and its zips, locks, unfinished transfers.
