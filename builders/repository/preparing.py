@@ -57,7 +57,7 @@ def _splits_in_place(self: Parquet, manager: Any) -> Any:
     urls = _urls(self)
     self._in_place = None
     is_of_corpora = urls and all(url.startswith(SCHEME) for url in urls)
-    if is_of_corpora and not manager.is_streaming and self._may_link:
+    if is_of_corpora and not manager.is_streaming and getattr(self, "_may_link", False):
         # A worker that is not forked imports the file system's module, and so this patch.
         self._in_place = type(url_to_fs(urls[0])[0])
         for url in {split_path(url)[0]: url for url in urls}.values():
@@ -140,14 +140,14 @@ def _form(self: Parquet, stored: Features) -> Form:
 
 
 def _link(path: Path, file: Path) -> None:
-    """Give a file another name in another folder, or move it if the disk allows no other name."""
+    """Give a file another name in another folder, or copy it to where it cannot have one."""
     path.unlink(missing_ok=True)
     try:
         os.link(file, path)
     except FileNotFoundError:
         raise
-    except OSError:
-        shutil.move(file, path)
+    except OSError:  # another disk, one without links, or somebody else's file
+        shutil.copyfile(file, path)
 
 
 def _urls(self: Parquet) -> list[str]:

@@ -254,7 +254,7 @@ class ShardCache:
         Their data sets have other names for the same files; what has no other name is unused.
         """
         for file in self.root.rglob("*.arrow"):
-            with suppress(FileNotFoundError):  # removed by another process
+            with suppress(OSError):  # removed by another process, or not ours to remove
                 stat = file.stat()
                 if stat.st_nlink == 1 and time.time() - stat.st_ctime > KEPT_UNUSED:
                     file.unlink()
