@@ -116,14 +116,6 @@ def made_ahead(items: Iterator[T], threads: Threads, most: int) -> Generator[T, 
         wait([iterating])
 
 
-def run_beside(function: Callable[[], object]) -> None:
-    """Call a function in a thread of its own, which does not keep the process alive."""
-    try:
-        threading.Thread(target=function, name="builders", daemon=True).start()
-    except RuntimeError as error:
-        raise _no_thread(error) from error
-
-
 def _no_thread(why: RuntimeError) -> CorpusError:
     return CorpusError(
         "no further thread can be started",

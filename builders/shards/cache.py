@@ -124,13 +124,12 @@ class ShardCache:
     def notes(self, path: str, etag: str) -> list[Note] | None:
         """The notes on a shard; None if it is not built, or its notes are damaged."""
         place = self.root / path
-        files = place.parent.glob(f"{place.stem}.{etag}.*")
-        if not any(file.suffix in (".parquet", ".arrow") for file in files):
-            return None
         try:
+            # They stay true if the shard is removed: a data set may have a copy of it.
             return from_json(_notes_file(place, etag).read_bytes())
         except FileNotFoundError:
-            return []
+            files = place.parent.glob(f"{place.stem}.{etag}.*")
+            return [] if any(file.suffix in (".parquet", ".arrow") for file in files) else None
         except (ValueError, TypeError):  # damaged by a failing disk
             return None
 
@@ -203,7 +202,7 @@ class ShardCache:
             ):
                 for group in range(reader.num_row_groups):
                     writer.append(reader.read_row_group(group, use_threads=False))
-            return _named(partial, _checksum(partial, form), form)
+            return _named(partial, _checksum(partial, is_arrow=True), form)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -285,7 +284,7 @@ class ShardCache:
                     self._built_bytes += table.nbytes
                     del table  # free it before the next one is made
                     progress.update()
-            return _checksum(file, forms[path])
+            return _checksum(file, forms[path] is not None)
 
         written: dict[str, Future[str]] = {}
         with tqdm(desc=f"Building {job.name}", unit=" tables", leave=False, delay=2) as progress:
@@ -327,12 +326,12 @@ def etag_of(file: Path) -> str:
     return _name_parts(file)[0]
 
 
-def _is_beside(file: Path, other: Path) -> bool:
-    """Whether two files hold the same shard, one as Parquet, or each in a form of its own."""
-    (_, etag, *_, kind), (_, of_other, *_, other_kind) = (
-        each.name.split(".", 3) for each in (file, other)
-    )
-    return etag == of_other and kind != other_kind and kind.endswith(("parquet", "arrow"))
+def _is_beside(file: Path, shard: Path) -> bool:
+    """Whether a file has the same rows as a shard: as Parquet, or in another form."""
+    etag, checksum = _name_parts(shard)
+    kind = file.name.partition(f".{etag}.")[2].partition(".")[2]
+    other = shard.name.partition(f".{checksum}.")[2]
+    return kind != other and kind.endswith(("parquet", "arrow"))
 
 
 def _name_parts(file: Path) -> tuple[str, str]:
@@ -352,9 +351,9 @@ def _named(partial: Path, checksum: str, form: Form | None) -> Path:
     return final
 
 
-def _checksum(file: Path, form: object) -> str:
+def _checksum(file: Path, is_arrow: bool) -> str:
     """Of a Parquet file, or of an Arrow file, which is some thirty times larger."""
-    return digest(file, FINGERPRINT if form else "sha256")[:CHECKSUM_DIGITS]
+    return digest(file, FINGERPRINT if is_arrow else "sha256")[:CHECKSUM_DIGITS]
 
 
 def _is_sound(file: Path) -> bool:

@@ -297,7 +297,33 @@ def test_what_is_known_of_a_corpus_is_known_of_its_arrow_files(
     (file,) = stored(own_home, "est*.arrow")
     assert n_rows(file) == counted["est"]
     file.unlink()
-    assert cache.notes("data/A1/CLT027c/est.parquet", etag) is None
+    assert cache.notes(shard.path, etag) is None
+
+
+def test_notes_stay_when_an_arrow_file_is_removed_that_was_copied(own_home: Path) -> None:
+    load_dataset("./nat4", "A1")
+    shards = wanted("corpus://nat4/data/A1/*/*.parquet")
+
+    def noted() -> list[Any]:
+        return [each.cache.notes(each.path, each.cache.etag(each.job)) for each in shards]
+
+    before = noted()
+    assert any(before)
+    for file in stored(own_home):
+        file.unlink()
+    assert noted() == [notes or None for notes in before]
+
+
+def test_files_of_others_stay(release: Path, own_home: Path) -> None:
+    expected = rows(load())
+    (file,) = stored(own_home, "est*.arrow")
+    others = [file.with_name(name) for name in ("est.parquet", "est.odd.arrow", "est.")]
+    for other in others:
+        other.write_bytes(b"")
+    shutil.rmtree(own_home / "hf")
+    file.unlink()
+    assert rows(load()).equals(expected)
+    assert all(other.exists() for other in others)
 
 
 def test_rows_that_a_form_does_not_have(tmp_path: Path, release: Path) -> None:
