@@ -87,9 +87,11 @@ def forked(kill_after=None):
     os.waitpid(child, 0)
     return found
 
-start = time.perf_counter()
-expected = json.loads(forked())
-longest = time.perf_counter() - start
+for _ in range(2):  # the first build takes longer than those that are killed
+    shutil.rmtree(root, ignore_errors=True)
+    start = time.perf_counter()
+    expected = json.loads(forked())
+    longest = time.perf_counter() - start
 assert len(expected) == 7
 killed = amid = 0
 for number in range(rounds):
