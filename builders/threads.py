@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -47,19 +47,6 @@ class Threads:
             raise _no_thread(error) from error
         future.add_done_callback(lambda _: free.release())
         return future
-
-    def map(self, function: Callable[..., T], *arguments: Sequence[Any]) -> list[T]:
-        """Call `function` for each set of arguments, on all threads; results are in order."""
-        calls = list(zip(*arguments, strict=True))
-
-        def every_nth(first: int) -> list[T]:
-            return [function(*call) for call in calls[first :: self._count]]
-
-        made: list[Any] = [None] * len(calls)
-        futures = [self.submit(every_nth, first) for first in range(self._count)]
-        for first, future in enumerate(futures):
-            made[first :: self._count] = future.result()
-        return made
 
 
 def in_turn(

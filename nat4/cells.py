@@ -13,7 +13,7 @@ from builders.errors import CorpusError
 from builders.nems.sessions import no_archive
 from builders.release.archive import Archive
 from builders.schema import CELL_ID
-from builders.shards.arrow import table
+from builders.shards.arrow import stored, table
 from builders.shards.job import Job
 from builders.shards.jobs import left_out
 from builders.shards.notes import Note, Notes
@@ -55,7 +55,7 @@ def cells_job(areas: list[Area]) -> Job:
             columns |= {name: [None] * len(cells) for name in names}
             columns |= {name: typed_column(rows[name], types[name]) for name in rows.column_names}
             columns |= {"has_val": [has for has, _ in how], "val_match": [way for _, way in how]}
-            yield table(columns, features)
+            yield table(columns, stored(features))
 
     def archives() -> list[Archive]:
         return [archive for area in areas for archive in (area.archive(), *area.site_archives())]

@@ -18,7 +18,7 @@ from builders.nems.archive import recording_error
 from builders.nems.binning import Trials
 from builders.nems.signal import Signal
 from builders.release.archive import Archive
-from builders.shards.arrow import matrix_lists, table
+from builders.shards.arrow import matrix_lists, stored, table
 from builders.shards.job import Job
 from builders.shards.jobs import left_out
 from builders.shards.notes import Note, Notes
@@ -40,6 +40,7 @@ def stimuli_job(areas: list[Area]) -> Job:
 
         rows: dict[str, tuple[Area, pa.Table]] = {}
         differing: list[tuple[Area, str, int]] = []
+        schema = stored(STIMULI)
         for area in areas:
             stimulus = area.signal(STIMULUS, data=True)
             wanted = sorted(set(stimulus.stimuli()).difference(rows))
@@ -67,7 +68,7 @@ def stimuli_job(areas: list[Area]) -> Job:
                         "dt_ms": [1000 / stimulus.fs],
                         "n_trials": [len(found) if is_est else counted.trials(stim)],
                     }
-                    rows[stim] = area, table(columns, STIMULI)
+                    rows[stim] = area, table(columns, schema)
             for note in counted.notes:
                 notes.add(shards["val"], note)
         for area, stim, n in differing:

@@ -22,7 +22,7 @@ from builders.errors import CorpusError, RecordingError
 from builders.nems.binning import spike_bins
 from builders.release.archive import Archive
 from builders.release.local import Release
-from builders.shards.arrow import ROW_GROUP_BYTES, matrix_lists, ragged, table
+from builders.shards.arrow import ROW_GROUP_BYTES, matrix_lists, ragged, stored, table
 from builders.shards.excluded import of_session, read_excluded
 from builders.shards.job import Job
 from builders.shards.jobs import left_out
@@ -270,7 +270,7 @@ class _Session:
     def _stimuli(
         self, trials: Any, subsets: dict[str, str], subset: str, features: Features, note: Any
     ) -> Iterator[pa.Table]:
-        sounds = self.sounds()
+        sounds, schema = self.sounds(), stored(features)
         counts = self.corpus.counts([each for of_pair in trials.values() for each in of_pair])
         for stim in sorted(counts):
             stim_id = f"{self.name}/{stim}"
@@ -285,7 +285,7 @@ class _Session:
                 columns |= {"subset": [subset], "session": [self.name]}
                 columns |= {"spectrogram": matrix_lists([self._spectrogram(sounds[stim], stim_id)])}
                 columns |= {"dt_ms": [self.corpus.bin_ms], "n_trials": [counts[stim]]}
-                yield table(columns, features)
+                yield table(columns, schema)
 
     def _spectrogram(self, sound: Archive, stim_id: str) -> NDArray[np.float32]:
         try:
@@ -317,4 +317,4 @@ def _records_table(
     values = ragged(pa.array(np.concatenate(trials)), np.array([len(each) for each in trials]))
     response = ragged(values, np.array([len(each) for each in responses]))
     columns = {name: [row[name] for row in rows] for name in features if name != "response"}
-    return table({**columns, "response": response}, features)
+    return table({**columns, "response": response}, stored(features))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Names to skip: later views of a signal (``01.X.json``) and files of macOS (``._X.json``).
 LEFT_ALONE = re.compile(r"\d\d\.|\.")
-GZIP_BLOCK, TAR_BLOCK = 1 << 16, 1 << 18  # bytes: compressed, uncompressed
+GZIP_BLOCK, TAR_BLOCK = 1 << 18, 1 << 20  # bytes: compressed, uncompressed
 #: The first bytes of a gzip stream; the bytes at position 257 of a tar header.
 GZIP_MAGIC, TAR_MAGIC = b"\x1f\x8b", b"ustar"
 #: Limit for all members, in bytes, uncompressed: four times the largest published recording.

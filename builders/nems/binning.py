@@ -181,10 +181,15 @@ def count_spikes(
         np.searchsorted(bins, bound.astype(bins.dtype)) for bound in (first, first + n_bins * width)
     )
     size = high - low
-    inside = (bins[ranges(low, size)] - np.repeat(first, size)) // width
-    inside += np.repeat(np.cumsum(n_bins) - n_bins, size)
-    # `inside` is ascending and far shorter than the counts, so count runs of equal entries.
-    starts = np.flatnonzero(np.diff(inside, prepend=-1))
+    # The place of each spike's count: the places ascend, and are far fewer than the counts. A trial
+    # starts at a multiple of the width here, so that one shift and one division are enough.
+    starts = (np.cumsum(n_bins) - n_bins) * width
+    places = bins[ranges(low, size)] + np.repeat(starts - first, size)
+    if width > 1:
+        places //= width
     counts = np.zeros(int(n_bins.sum()), np.float32)
-    counts[inside[starts]] = np.diff(starts, append=len(inside))
+    if len(places):
+        is_first = np.append(True, places[1:] != places[:-1])
+        firsts = np.flatnonzero(is_first)
+        counts[places[firsts]] = np.diff(firsts, append=len(places))
     return counts

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import h5py
 import numpy as np
@@ -22,13 +21,9 @@ from builders.nems.raster import Raster
 from builders.ragged import Floats
 from builders.release.archive import Archive
 from builders.texts import is_text
-from builders.threads import Threads
 
 # Files spell the type with the package's name before it, which has changed; this end has not.
 SIGNAL_TYPES = ("PointProcess", "TiledSignal", "RasterizedSignal")
-
-# Threads that inflate and bin the spike times of a recording.
-_INFLATING = Threads(2)
 
 
 @dataclass
@@ -101,6 +96,17 @@ class Signal:
             raise recording_error(self.archive, self._epochs_member, f"{epoch}: {error}") from error
 
     @cached_property
+    def all_trials(self) -> dict[str, Trials | CorpusError]:
+        """The trials of each stimulus, or an error if they are unknown."""
+        found: dict[str, Trials | CorpusError] = {}
+        for stim in self.stimuli():
+            try:
+                found[stim] = self.trials(stim)
+            except CorpusError as error:
+                found[stim] = error
+        return found
+
+    @cached_property
     def cells(self) -> list[str]:
         """Names of the cells that have spike times or counts, sorted; needs `data`."""
         if self.kind == "RasterizedSignal":
@@ -122,43 +128,39 @@ class Signal:
             Seconds from the start of the recording; empty for a silent cell.
         """
         names = self.cells if cells is None else cells
-        for cell, packed in zip(names, self._packed(names), strict=True):
-            yield cell, self._unpacked(cell, packed)
+        for cell, times in zip(names, self._times(names), strict=True):
+            if isinstance(times, RecordingError):
+                raise times
+            yield cell, times
 
     def bins(self, cells: Sequence[str], n_bins: int) -> Iterator[Train | RecordingError]:
         """Each cell's spike bins below `n_bins`, ascending; an error if the cell is unreadable."""
-        packed = list(self._packed(cells))
-
-        def binned(cell: str, packed: Callable[[], NDArray[Any]]) -> Train | RecordingError:
+        for cell, times in zip(cells, self._times(cells), strict=True):
+            if isinstance(times, RecordingError):
+                yield times
+                continue
             try:
-                times = self._unpacked(cell, packed)
-                return spike_bins(times, self.fs, n_bins)
+                yield spike_bins(times, self.fs, n_bins)
             except ValueError as error:
-                return recording_error(self.archive, self.member, f"cell {cell}: {error}")
-            except RecordingError as error:
-                return error
+                yield recording_error(self.archive, self.member, f"cell {cell}: {error}")
 
-        yield from _INFLATING.map(binned, list(cells), packed)
-
-    def _packed(self, cells: Sequence[str]) -> Iterator[Callable[[], NDArray[Any]]]:
-        """For each cell, a function that returns its spike times; it raises if they are invalid."""
+    def _times(self, cells: Sequence[str]) -> Iterator[Floats | RecordingError]:
+        """Each cell's spike times; an error if the cell is unreadable."""
         self._expect("PointProcess")
         with self._h5() as file:
             found = [_spike_times(file, cell) for cell in cells]
             if sum(each.size for each in found if isinstance(each, h5py.Dataset)) > MAX_VALUES:
                 raise ValueError(f"more than {MAX_VALUES} spike times in all")
-            for each in found:
+            for cell, each in zip(cells, found, strict=True):
                 try:
-                    if isinstance(each, Exception):
-                        raise each
-                    packed = line_of_values(each, self._content)
-                except BAD_HDF5 as error:  # type: ignore[misc]
-                    packed = _raising(error)
-                yield packed
-
-    def _unpacked(self, cell: str, packed: Callable[[], NDArray[Any]]) -> Floats:
-        with self._decoding(cell):
-            return packed().astype(np.float64, copy=False)
+                    with self._decoding(cell):
+                        if isinstance(each, Exception):
+                            raise each
+                        times = line_of_values(each, self._content).astype(np.float64, copy=False)
+                except RecordingError as error:
+                    yield error
+                else:
+                    yield times
 
     def tile_names(self) -> list[str]:
         """Names of the stimuli that have a spectrogram, sorted."""
@@ -268,10 +270,3 @@ def _spike_times(file: h5py.File, cell: str) -> h5py.Dataset | Exception:
     if found.size in (0, max(found.shape, default=0)):
         return found
     return ValueError(f"the spike times of {cell} have shape {found.shape}")
-
-
-def _raising(error: Exception) -> Callable[[], NDArray[Any]]:
-    def fail() -> NDArray[Any]:
-        raise error
-
-    return fail

@@ -139,20 +139,15 @@ class Archive:
             return {self.path / self.member: self.key}
         return {path: content_key(path) for path in files_of(self.path)}
 
-    def fingerprints(self) -> dict[Path, str]:
-        """The fingerprint of each of `files`; empty if there is a `key`.
+    def confirm(self, keys: dict[Path, str]) -> None:
+        """Record the files' fingerprints for `keys`, after the whole archive has been read.
 
-        A `key` contains a checksum, which fetching or reading has verified.
+        With a `key` there is nothing to record: it contains a checksum, which fetching or reading
+        has verified.
         """
-        return {} if self.key else {path: digest(path, FINGERPRINT) for path in files_of(self.path)}
-
-    def confirm(self, keys: dict[Path, str], fingerprints: dict[Path, str]) -> None:
-        """Record the fingerprints for `keys`, after the whole archive has been read.
-
-        The `fingerprints` must have been computed after the keys.
-        """
-        for path, fingerprint in fingerprints.items():
-            confirm_key(path, keys[path], fingerprint)
+        if not self.key:
+            for path, key in keys.items():
+                confirm_key(path, key, digest(path, FINGERPRINT))
 
     def _check_copies(self) -> None:
         for copy in self.copies:

@@ -48,9 +48,8 @@ def stored(features: Features) -> pa.Schema:
     return schema
 
 
-def table(columns: dict[str, Any], features: Features) -> pa.Table:
-    """A table with exactly the given features, in their order and types; has their metadata."""
-    schema = stored(features)
+def table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
+    """A table with exactly the fields of a `stored` schema, in their order; has its metadata."""
     arrays = [
         column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column, field.type)
         for column, field in ((columns[field.name], field) for field in schema)

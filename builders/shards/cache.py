@@ -63,7 +63,6 @@ _BUILDING = Threads(2)
 # Two shards are written at once. The thread that writes a row group also makes it, and so reuses
 # the memory that its previous row group has freed.
 _WRITING = Threads(2)
-_BESIDE = Threads(2)  # one for each building thread
 
 
 def _renew_bars() -> None:
@@ -136,7 +135,7 @@ class ShardCache:
     def shard(
         self, job: Job, path: str, form: Form | None = None, beside: Collection[str] = ()
     ) -> Path:
-        """The shard's file. If it is missing or damaged, it is built, with its job's other shards.
+        """The shard's file. If it is missing or damaged, it is built, with others of its job.
 
         An error in another shard of the job does not stop this one from being built.
 
@@ -148,7 +147,8 @@ class ShardCache:
         form : Form, optional
             Of an Arrow file; by default, it is a Parquet file.
         beside : collection of str
-            The paths that will be asked for in the same form. Others are written as Parquet.
+            The paths that will be asked for in the same form. The others are not built, or as
+            Parquet if the job is of many sessions.
 
         Raises
         ------
@@ -210,10 +210,13 @@ class ShardCache:
         archives = job.archives()
         keys = [archive.keys() for archive in archives]
         etag = self._etag(job, keys)
-        forms = {each: form if each in in_form else None for each in job.paths}
+        # To read a session again is fast, so a load leaves out what it does not need. To read what
+        # many sessions share is not, so the other shards are written, too.
+        wanted = [each for each in job.paths if each in in_form or not (form and job.session)]
+        forms = {each: form if each in in_form else None for each in wanted}
         missing = [
             each
-            for each in job.paths
+            for each in forms
             if not (self._find_sound(each, etag, forms[each]) or self._find_sound(each, etag))
         ]
         finals = {}
@@ -222,12 +225,10 @@ class ShardCache:
             partial.parent.mkdir(parents=True, exist_ok=True)
             partial.unlink(missing_ok=True)
         try:
-            # In another thread, while the first archive is inflated.
-            fingerprints = _BESIDE.submit(lambda: [each.fingerprints() for each in archives])
             notes = Notes()
             written, errors = self._write(job, partials, forms, notes)
-            for archive, seen, found in zip(archives, keys, fingerprints.result(), strict=True):
-                archive.confirm(seen, found)
+            for archive, seen in zip(archives, keys, strict=True):
+                archive.confirm(seen)
             for each, checksum in written.items():
                 noted = _notes_file(self.root / each, etag)
                 if of_shard := notes.of(each):

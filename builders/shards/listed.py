@@ -16,7 +16,7 @@ from builders.conventions import Conventions
 from builders.nems.sessions import candidates, no_archive, read_session
 from builders.nems.signal import Signal
 from builders.release.archive import Archive
-from builders.shards.arrow import table
+from builders.shards.arrow import stored, table
 from builders.shards.cells import CellList, with_ids
 from builders.shards.excluded import read_excluded
 from builders.shards.job import Job
@@ -43,7 +43,7 @@ def cells_job(
         for note in listed.all_notes():
             notes.add("cells.parquet", note)
         columns = dict(zip(cells.column_names, cells, strict=True))
-        return {"cells.parquet": [table(columns, features)]}
+        return {"cells.parquet": [table(columns, stored(features))]}
 
     def whole_key() -> str:
         return json.dumps([cache_key(), excluded]) if excluded else cache_key()

@@ -11,7 +11,7 @@ from datasets import Features
 
 from builders.errors import spoiling
 from builders.nems.binning import Ints, Trials, ranges
-from builders.shards.arrow import PIECE_BYTES, ROW_GROUP_BYTES, ragged, table
+from builders.shards.arrow import PIECE_BYTES, ROW_GROUP_BYTES, ragged, stored, table
 from builders.shards.spikes import AddNote, Responses, trial_notes
 
 
@@ -88,6 +88,7 @@ def record_tables(
     columns = [stim_columns(stim) for stim in stimuli]
     begins = np.array([responses.offsets[cell] for cell in names], np.int64)
     starts = np.cumsum(n_trials) - n_trials
+    schema = stored(features)
     row_bytes = (np.add.reduceat(n_bins, starts) * 4)[row_shown]
 
     def counted(rows: slice) -> pa.ListArray:
@@ -110,7 +111,7 @@ def record_tables(
                 ),
                 "onsets": ragged(pa.array(onsets[trial]), n_trials[shown]),
             },
-            features,
+            schema,
         )
 
 

@@ -13,8 +13,8 @@ from builders.errors import spoiling
 from builders.nems.archive import recording_error
 from builders.nems.binning import Trials
 from builders.nems.signal import Signal
-from builders.shards.arrow import matrix_lists, table
-from builders.shards.spikes import AddNote, all_trials, distinct, trial_notes
+from builders.shards.arrow import matrix_lists, stored, table
+from builders.shards.spikes import AddNote, distinct, trial_notes
 
 
 class StoredSpectrograms:
@@ -79,6 +79,7 @@ class StoredSpectrograms:
         CorpusError
             If a spectrogram has another number of bands, or differs between two recordings.
         """
+        schema = stored(features)
         for stim in stimuli:
             numbers = [number for number, held in enumerate(self._held) if stim in held]
             holding = [self._signals[number] for number in numbers]
@@ -103,7 +104,7 @@ class StoredSpectrograms:
                     "dt_ms": [1000 / signal.fs],
                     "n_trials": [n_trials],
                 },
-                features,
+                schema,
             )
 
     def _copy(self, stim: str, number: int) -> NDArray[np.float32]:
@@ -122,7 +123,7 @@ class StoredSpectrograms:
         if signal.kind != "RasterizedSignal":
             return None
         windows: dict[str, list[NDArray[np.float32]]] = {}
-        told = [stim for stim, each in all_trials(signal).items() if isinstance(each, Trials)]
+        told = [stim for stim, each in signal.all_trials.items() if isinstance(each, Trials)]
         for stim, values in signal.windows(told):
             if values.shape[1]:  # none if the data end before
                 windows.setdefault(stim, []).append(values)

@@ -72,7 +72,7 @@ class Responses:
         conventions: Conventions,
     ) -> None:
         self.width = _bin_width(signals, conventions.bin_seconds)
-        self.trials: list[AllTrials] = [all_trials(each) for each in signals]
+        self.trials: list[AllTrials] = [each.all_trials for each in signals]
         self.errors: dict[str, CorpusError] = {}
         self.gaps: dict[tuple[str, str], list[str]] = {}
         self.recording: dict[str, int] = {}
@@ -289,17 +289,6 @@ def _bins_of(trials: AllTrials) -> dict[str, object]:
     }
 
 
-def all_trials(signal: Signal) -> dict[str, Trials | CorpusError]:
-    """The trials of each stimulus in a recording, or an error if they are unknown."""
-    found: dict[str, Trials | CorpusError] = {}
-    for stim in signal.stimuli():
-        try:
-            found[stim] = signal.trials(stim)
-        except CorpusError as error:
-            found[stim] = error
-    return found
-
-
 def n_presentations(signals: Sequence[Signal]) -> Mapping[str, int]:
     """How often each stimulus was presented in the recordings of a session.
 
@@ -308,7 +297,7 @@ def n_presentations(signals: Sequence[Signal]) -> Mapping[str, int]:
     """
     counts = Counter[str]()
     for signal in distinct(signals):
-        for stim, each in all_trials(signal).items():
+        for stim, each in signal.all_trials.items():
             counts[stim] += len(each) if isinstance(each, Trials) else signal.epochs.n_rows(stim)
     return counts
 
@@ -318,7 +307,7 @@ def distinct(signals: Sequence[Signal]) -> list[Signal]:
     found: dict[str, Signal] = {}
     for signal in signals:
         if signal.table is not None:
-            found.setdefault(repr(_bins_of(all_trials(signal))), signal)
+            found.setdefault(repr(_bins_of(signal.all_trials)), signal)
     return [*found.values()]
 
 

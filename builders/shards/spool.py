@@ -11,7 +11,7 @@ from datasets import Features
 from numpy.typing import NDArray
 
 from builders.nems.binning import Ints
-from builders.shards.arrow import ROW_GROUP_BYTES, ragged, table
+from builders.shards.arrow import ROW_GROUP_BYTES, ragged, stored, table
 from builders.shards.records import cut, of_stimuli
 
 #: Bytes of windows that become rows at once: enough to be fast, and few beside a row group.
@@ -82,7 +82,7 @@ class RasterSpool:
             One row group. A window in which a cell has no value at all is no trial of that cell. A
             cell without trials of a stimulus has no record of it. It has no onsets.
         """
-        packed = self._packed[group]
+        packed, schema = self._packed[group], stored(features)
         stimuli = sorted(packed) if len(cells) else []
         sizes = np.array([sum(size for size, _ in packed[stim]) for stim in stimuli], np.int64)
         for some in cut(sizes, ROW_GROUP_BYTES):
@@ -102,7 +102,7 @@ class RasterSpool:
                     "response": pa.chunked_array(pieces),
                     "onsets": [[]] * len(row_stim),
                 },
-                features,
+                schema,
             )
 
     def _windows(self, group: str, stim: str) -> list[NDArray[np.float32]]:

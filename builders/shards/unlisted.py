@@ -17,7 +17,7 @@ from builders.nems.recording import read_signals
 from builders.nems.signal import Signal
 from builders.release.archive import Archive
 from builders.schema import CELL_ID
-from builders.shards.arrow import table
+from builders.shards.arrow import stored, table
 from builders.shards.cells import id_columns
 from builders.shards.excluded import read_excluded
 from builders.shards.job import Job, is_folder_name
@@ -138,7 +138,7 @@ def cells_job(
                 found.setdefault(row["cell_id"], row)
         every = [found[cell] for cell in sorted(found)]
         columns = {name: [row[name] for row in every] for name in CELL_ID}
-        return {path: [table(columns, features)]}
+        return {path: [table(columns, stored(features))]}
 
     key = cache(lambda: json.dumps(excluded))
     return Job("cells", (path,), features, archives, key, tables)

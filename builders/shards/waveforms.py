@@ -13,7 +13,7 @@ from builders.conventions import SAMPLING_RATE, subset_of
 from builders.nems.archive import reading, recording_error
 from builders.release.archive import Archive
 from builders.release.local import Release
-from builders.shards.arrow import table
+from builders.shards.arrow import stored, table
 from builders.shards.job import Job
 
 #: Limit for a sound file, in bytes; a published one has 1.8 MB.
@@ -72,7 +72,7 @@ def _job(
         return every[start:stop]
 
     def rows() -> Iterator[pa.Table]:
-        find = sounds()
+        find, schema = sounds(), stored(WAVEFORMS)
         for file in files():
             found = find(file.name[: -len(".wav")].lower())
             content = _checked(file)
@@ -84,7 +84,7 @@ def _job(
                     "audio": [{"bytes": content, "path": file.name}],
                     "onset_ms": [onset_ms],
                 }
-                yield table(columns, WAVEFORMS)
+                yield table(columns, schema)
 
     name = f"waveforms-{part}"
     return Job(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,19 @@ class Form:
     columns: Sequence[str] | None = None
     rows: Any = None
 
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The schema of the file."""
+        return self.features.arrow_schema
+
     def of(self, table: pa.Table) -> pa.Table:
         """What the file has of some rows of the shard."""
+        if self.name == WHOLE:
+            return table.cast(self.schema)
         if self.columns is not None or self.rows is not None:
             table = pa.dataset.dataset(table).to_table(self.columns, self.rows)
         # Not `pa.Table.cast`: this one can also make other types, as a user may ask for.
-        # Its chunks stay apart: joined in one, writing takes twice as much of the system's time.
-        return table_cast(table, self.features.arrow_schema)
+        return table_cast(table, self.schema)
 
 
 class Writer:
@@ -68,9 +75,7 @@ class Writer:
         self._form = form
         self._sink = pa.OSFile(str(path), "wb")
         self._file: Any = (
-            pa.ipc.new_stream(self._sink, form.features.arrow_schema)
-            if form
-            else _parquet(self._sink, features)
+            pa.ipc.new_stream(self._sink, form.schema) if form else _parquet(self._sink, features)
         )
         self._pending: list[pa.Table] = []
         self._bytes = 0
@@ -94,6 +99,7 @@ class Writer:
 
     def _flush(self) -> None:
         if self._pending:
+            # Chunks stay apart: joined in one, writing takes twice as much of the system's time.
             whole = pa.concat_tables(self._pending)
             if self._form:
                 whole = self._form.of(whole)

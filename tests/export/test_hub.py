@@ -30,7 +30,7 @@ from pyarrow.feather import read_table
 from builders.errors import CorpusError
 from builders.export import remote
 from builders.schema import STIMULI
-from builders.shards.arrow import matrix_lists, table
+from builders.shards.arrow import matrix_lists, stored, table
 from builders.shards.cache import ShardCache
 from builders.shards.job import Job
 from builders.shards.notes import Notes
@@ -515,7 +515,7 @@ def large(hub: HubServer, own_home: Path) -> str:
             noise = generator.standard_normal((32, 2200), dtype=np.float32)
             row = {"stim_id": [f"S/{number}"], "stim": [f"{number}"], "subset": ["est"]}
             row |= {"session": ["S"], "dt_ms": [10.0], "n_trials": [1]}
-            yield table({**row, "spectrogram": matrix_lists([noise])}, features)
+            yield table({**row, "spectrogram": matrix_lists([noise])}, stored(features))
 
     def streams(_: Notes) -> dict[str, Iterator[pa.Table]]:
         return {path: tables(part) for part, path in enumerate(paths)}

@@ -31,7 +31,7 @@ def file_of(fill: Fill, **options: Any) -> h5py.File:
 
 def values_of(file: h5py.File) -> NDArray[Any]:
     """The values of a file that `file_of` made."""
-    return line_of_values(file["x"], file.id.get_file_image())()
+    return line_of_values(file["x"], file.id.get_file_image())
 
 
 def stored(data: Any = TIMES, **options: Any) -> Fill:
@@ -65,7 +65,7 @@ def test_several_threads_may_read_at_once() -> None:
         return all(
             np.array_equal(values, np.arange(4000.0))
             for _ in range(20)
-            for values in (read_values(file[name]), line_of_values(file[name], content)())
+            for values in (read_values(file[name]), line_of_values(file[name], content))
         )
 
     with ThreadPoolExecutor(3) as pool:

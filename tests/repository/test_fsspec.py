@@ -21,7 +21,7 @@ from builders.corpus.builder import CorpusBuilder
 from builders.release.local import Release
 from builders.repository import filesystem
 from builders.repository.filesystem import CorpusFileSystem, Repository
-from builders.shards.arrow import table
+from builders.shards.arrow import stored, table
 from builders.shards.cache import ShardCache
 from builders.shards.job import Job
 
@@ -38,7 +38,7 @@ TREES = {
 
 def repository(corpus: str) -> Repository:
     def tables(_: Any) -> dict[str, Iterator[pa.Table]]:
-        return {path: iter([table({"x": [len(path)]}, FEATURES)]) for path in paths}
+        return {path: iter([table({"x": [len(path)]}, stored(FEATURES))]) for path in paths}
 
     paths = (*(f"source/{path}" for path in TREES[corpus]), "src/file")
     job = Job(corpus, paths, FEATURES, list, str, tables)

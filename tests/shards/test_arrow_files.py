@@ -28,6 +28,7 @@ from tests.conftest import run_python
 from tests.releases import copy_release
 from wingert2026 import Wingert2026
 
+POPULATION = "corpus://nat4/data/A1/*/est.parquet"
 SITE = "corpus://wingert2026/data/A1/CLT027c/*.parquet"
 
 
@@ -122,13 +123,28 @@ def test_configs_with_the_same_filter_share_their_files(
         load(filters=[("electrode", "<=", 99)])
 
 
-def test_what_a_config_does_not_need_is_written_as_parquet(release: Path, own_home: Path) -> None:
+def test_what_a_config_does_not_need_of_a_session_is_not_built(
+    release: Path, own_home: Path
+) -> None:
     """LMD037a has cells in two areas, and is a site of A1."""
-    load("A1")
-    arrow, parquet = stored(own_home), stored(own_home, "*.parquet")
-    assert {file.parent.parent.name for file in arrow} == {"A1"}
-    assert {file.parent.name for file in parquet} >= {"LMD037a"}
-    assert {file.parent.parent.name for file in parquet}.isdisjoint({"A1"})
+    n_rows = len(load("A1"))
+    assert {file.parent.parent.name for file in stored(own_home)} == {"A1"}
+    assert not stored(own_home, "*.parquet")
+    session = load("LMD037a")
+    areas = set(session["area"])
+    assert len(areas) == 2
+    assert {f.parent.parent.name for f in stored(own_home) if f.parent.name == "LMD037a"} == areas
+    assert len(load("A1")) == n_rows
+
+
+def test_what_a_config_does_not_need_of_many_sessions_is_written_as_parquet(
+    own_home: Path,
+) -> None:
+    """The population archive of an area takes long to read."""
+    sites = [path.split("/")[2] for path in wanted(POPULATION)[0].job.paths]
+    load_dataset("./nat4", sites[0], split="est")
+    assert {file.parent.name for file in stored(own_home, "est*.arrow")} == {sites[0]}
+    assert {file.parent.name for file in stored(own_home, "est*.parquet")} == {*sites[1:]}
 
 
 def test_a_parquet_file_becomes_an_arrow_file_without_its_archive(

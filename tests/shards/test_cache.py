@@ -603,12 +603,12 @@ def test_a_shard_that_cannot_be_made_is_an_error_when_the_others_are_done(own_ho
     finished = []
 
     def recording_error() -> Iterator[pa.Table]:
-        yield table({"onsets": [[1.0]]}, features)
+        yield table({"onsets": [[1.0]]}, stored(features))
         raise CorpusError("a planted fault")
 
     def slow() -> Iterator[pa.Table]:
         time.sleep(0.3)
-        yield table({"onsets": [[1.0]]}, features)
+        yield table({"onsets": [[1.0]]}, stored(features))
         finished.append("slow")
 
     def tables(notes: Notes) -> dict[str, Iterator[pa.Table]]:
@@ -635,7 +635,7 @@ def test_notes_are_those_of_the_shard_that_is_there(own_home: Path) -> None:
         def tables(notes: Notes) -> dict[str, list[pa.Table]]:
             for text in texts:
                 notes.add(path, Note("S", "x", text))
-            return {path: [table({"onsets": [[1.0]]}, features)]}
+            return {path: [table({"onsets": [[1.0]]}, stored(features))]}
 
         job = Job("one", (path,), features, list, lambda: str(texts), tables)
         cache.shard(job, path)
@@ -658,8 +658,8 @@ def test_notes_are_those_of_the_shard_that_is_there(own_home: Path) -> None:
 def test_an_array_with_a_value_that_is_null_is_refused(array: list[list[float | None]]) -> None:
     features = Features({"response": RECORDS["response"]})
     with pytest.raises(ValueError, match="a value of response is null"):
-        table({"response": [[[2.0]], array]}, features)
-    assert table({"response": [[[2.0]], None, []]}, features)["response"].null_count == 1
+        table({"response": [[[2.0]], array]}, stored(features))
+    assert table({"response": [[[2.0]], None, []]}, stored(features))["response"].null_count == 1
 
 
 def test_a_shard_is_zstd_and_declares_its_features(home: Path) -> None:
@@ -745,7 +745,7 @@ def test_the_key_of_the_code_follows_what_decides_on_shards(tmp_path: Path) -> N
 def one_shard(code: str, *subsets: str, path: str = "x/est.parquet") -> Path:
     """A shard of rows of these subsets, which a version of the code has written."""
     features = Features({"subset": RECORDS["subset"]})
-    rows = [table({"subset": [each]}, features) for each in subsets]
+    rows = [table({"subset": [each]}, stored(features)) for each in subsets]
     cache = ShardCache("one", code)
     return cache.shard(Job("one", (path,), features, list, str, lambda _: {path: rows}), path)
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 import builders.shards.records
 from builders.conventions import subset_of
-from builders.shards.arrow import matrix_lists, ragged, table
+from builders.shards.arrow import matrix_lists, ragged, stored, table
 from builders.shards.cache import ShardCache
 from builders.shards.job import Job
 from tests.archives import SESSION, TILE, Files, h5, header, pack, packed, response, signal
@@ -249,7 +249,7 @@ def as_table(records: list[dict[str, Any]]) -> pa.Table:
     values = np.array([value for trial in trials for value in trial], np.float32)
     cut = ragged(pa.array(values), np.array([len(trial) for trial in trials], np.int64))
     columns["response"] = ragged(cut, np.array([len(row["response"]) for row in records], np.int64))
-    return table(columns, RECORDS)
+    return table(columns, stored(RECORDS))
 
 
 def through_the_cache(tables: Callable[[], Iterator[pa.Table]], features: Features) -> bytes:
@@ -295,7 +295,9 @@ def test_any_spectrograms_come_back_from_a_shard(shapes: list[tuple[int, int]]) 
         for i, array in enumerate(arrays):
             columns = {name: [str(i)] for name in ("stim_id", "stim", "subset", "session")}
             numbers = {"dt_ms": [10.0], "n_trials": [i]}
-            yield table({**columns, **numbers, "spectrogram": matrix_lists([array])}, STIMULI)
+            yield table(
+                {**columns, **numbers, "spectrogram": matrix_lists([array])}, stored(STIMULI)
+            )
 
     found = rows(through_the_cache(tables, STIMULI))
     assert [row["spectrogram"] for row in found] == [array.tolist() for array in arrays]
