@@ -181,15 +181,15 @@ def count_spikes(
         np.searchsorted(bins, bound.astype(bins.dtype)) for bound in (first, first + n_bins * width)
     )
     size = high - low
-    # The place of each spike's count: the places ascend, and are far fewer than the counts. A trial
-    # starts at a multiple of the width here, so that one shift and one division are enough.
+    # The place of each spike's count. A trial starts at a multiple of the width here, so that one
+    # shift and one division are enough.
     starts = (np.cumsum(n_bins) - n_bins) * width
     places = bins[ranges(low, size)] + np.repeat(starts - first, size)
     if width > 1:
         places //= width
     counts = np.zeros(int(n_bins.sum()), np.float32)
+    # The places ascend and are far fewer than the counts, so count runs of equal places.
     if len(places):
-        is_first = np.append(True, places[1:] != places[:-1])
-        firsts = np.flatnonzero(is_first)
+        firsts = np.flatnonzero(np.append(True, places[1:] != places[:-1]))
         counts[places[firsts]] = np.diff(firsts, append=len(places))
     return counts

@@ -49,14 +49,18 @@ def content_key(path: Path) -> str:
     return key
 
 
-def confirm_key(path: Path, key: str, fingerprint: str) -> None:
-    """Record the fingerprint of the content that `key` stands for, computed after `key` was.
+def confirm_key(path: Path, key: str) -> None:
+    """Record the fingerprint of the content that `key` stands for, after it has been read.
 
     Raises
     ------
     CorpusError
-        If the file has changed since `key` was computed.
+        If the file has changed since `key` was computed, or is gone.
     """
+    try:
+        fingerprint = digest(path, FINGERPRINT)
+    except OSError as error:
+        raise CorpusError("cannot read a file of the release", where=path, why=error) from error
     if content_key(path) != key:
         raise CorpusError(
             "a file changed while it was being read",
@@ -147,7 +151,7 @@ class Archive:
         """
         if not self.key:
             for path, key in keys.items():
-                confirm_key(path, key, digest(path, FINGERPRINT))
+                confirm_key(path, key)
 
     def _check_copies(self) -> None:
         for copy in self.copies:

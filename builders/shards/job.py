@@ -38,7 +38,8 @@ class Job:
         that are made when iterated; two threads iterate two shards at once. Takes the `Notes` to
         which it adds notes on the shards.
     session : str
-        The session that `builders exclude` must name to leave the job's archives out.
+        The session whose archives are read, which `builders exclude` can leave out; empty if they
+        hold many sessions, or none.
     """
 
     name: str

@@ -64,7 +64,7 @@ def write(path: Path, content: bytes = b"") -> Path:
 def write_confirmed(path: Path, content: bytes) -> str:
     """Write a file and confirm its key, which is returned."""
     key = content_key(write(path, content))
-    confirm_key(path, key, digest(path, FINGERPRINT))
+    confirm_key(path, key)
     return key
 
 
@@ -139,7 +139,7 @@ def test_a_file_that_changed_meanwhile_is_not_confirmed(
     key = write_confirmed(path, b"old") if confirmed else content_key(write(path, b"old"))
     write(path, content)
     with pytest.raises(CorpusError, match="changed while it was being read") as caught:
-        confirm_key(path, key, digest(path, FINGERPRINT))
+        confirm_key(path, key)
     assert str(path) in str(caught.value)
     assert content_key(path) != key
 
@@ -156,7 +156,7 @@ def test_a_key_never_stands_for_two_contents(
         if event == "touch":
             touch(path)
         elif event == "confirm":
-            confirm_key(path, key, digest(path, FINGERPRINT))
+            confirm_key(path, key)
             confirmed = True
         elif isinstance(event, bytes):
             confirmed &= event == content
@@ -195,6 +195,15 @@ def test_an_unpacked_archive_has_a_key_for_each_file(folder: Path) -> None:
     assert [path.name for path, key in archive.keys().items() if key != keys[path]] == ["y"]
     with pytest.raises(CorpusError, match="changed while it was being read"):
         archive.confirm(keys)
+
+
+def test_a_file_that_is_deleted_while_it_is_read_is_an_error_that_names_it(folder: Path) -> None:
+    archive = unpack(folder, {"x": b"1", "y": b"2"})
+    keys = archive.keys()
+    (archive.path / "y").unlink()
+    with pytest.raises(CorpusError, match="cannot read a file of the release") as error:
+        archive.confirm(keys)
+    assert str(archive.path / "y") in str(error.value)
 
 
 def test_a_zip_is_keyed_by_its_directory_and_needs_no_record(folder: Path) -> None:
