@@ -21,9 +21,10 @@ from builders.export.manifest import Shard, sha256
 from builders.files import digest, home
 from builders.release.archive import Archive
 from builders.release.local import Release
-from builders.shards.cache import ShardCache, etag_of
+from builders.shards.cache import ShardCache
 from builders.shards.excluded import read_excluded
 from builders.shards.job import Job
+from builders.shards.named import etag_of
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,10 @@ from builders.release.local import Release
 from builders.repository import findings, pinning
 from builders.repository.card import CARD, repository_card
 from builders.repository.opened import CardFile, ShardFile
-from builders.shards.cache import ShardCache, etag_of
+from builders.shards.cache import ShardCache
 from builders.shards.excluded import read_excluded
 from builders.shards.job import Job
+from builders.shards.named import etag_of
 from builders.shards.wanted import Wanted
 from builders.threads import Once
 from builders.urls import split_path

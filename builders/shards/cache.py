@@ -28,14 +28,13 @@ from datasets.utils import tqdm
 
 from builders.conventions import SUBSETS
 from builders.errors import CorpusError, RecordingError
-from builders.files import FINGERPRINT, digest, home, locked, replace_file
+from builders.files import home, locked, replace_file
 from builders.shards.job import Job
+from builders.shards.named import checksum_of, is_beside, is_sound, named, notes_file, suffix
 from builders.shards.notes import Note, Notes, from_json, to_json
 from builders.shards.writer import Form, Writer
 from builders.threads import Threads, renewed_in_children
 
-#: Digits of the checksum in a shard's name.
-CHECKSUM_DIGITS = 32
 #: Digits of an ETag, and of its prefix, which all ETags of one version of the code share.
 ETAG_DIGITS, MARK_DIGITS = 32, 8
 #: How long shards of another version of the code are kept, in seconds: 30 days.
@@ -54,8 +53,6 @@ def _give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-#: Shards whose checksum this process has verified: inode, size and modification time of each.
-_CHECKED: dict[Path, tuple[int, int, int]] = {}
 # `datasets` opens shards in 16 threads at once. Sixteen recordings would take too much memory, and
 # even one after the other, sixteen threads would leave sixteen fragmented heaps. With two threads,
 # one recording is read while the other is written.
@@ -113,7 +110,7 @@ class ShardCache:
     def find(self, path: str, etag: str, form: Form | None = None) -> Path | None:
         """The shard's file, or None if it is not built; only `shard` verifies the checksum."""
         place = self.root / path
-        return next(place.parent.glob(f"{place.stem}.{etag}.*{_suffix(form)}"), None)
+        return next(place.parent.glob(f"{place.stem}.{etag}.*{suffix(form)}"), None)
 
     def has_any(self, path: str) -> bool:
         """Whether there is a file of a shard, of any version."""
@@ -125,7 +122,7 @@ class ShardCache:
         place = self.root / path
         try:
             # They stay true if the shard is removed: a data set may have a copy of it.
-            return from_json(_notes_file(place, etag).read_bytes())
+            return from_json(notes_file(place, etag).read_bytes())
         except FileNotFoundError:
             files = place.parent.glob(f"{place.stem}.{etag}.*")
             return [] if any(file.suffix in (".parquet", ".arrow") for file in files) else None
@@ -147,8 +144,8 @@ class ShardCache:
         form : Form, optional
             Of an Arrow file; by default, it is a Parquet file.
         beside : collection of str
-            The paths that will be asked for in the same form. The others are not built, or as
-            Parquet if the job is of many sessions.
+            The paths that will be asked for in the same form. The others are not built if the job
+            is of one session, and are written as Parquet if it is of many.
 
         Raises
         ------
@@ -156,7 +153,7 @@ class ShardCache:
             If it cannot be built. No partial file is left.
         """
         file = self.find(path, self.etag(job), form)
-        if file and _is_sound(file):
+        if file and is_sound(file):
             return file
         return _BUILDING.submit(self._find_or_build, job, path, form, {path, *beside}).result()
 
@@ -190,7 +187,7 @@ class ShardCache:
 
     def _find_sound(self, path: str, etag: str, form: Form | None = None) -> Path | None:
         file = self.find(path, etag, form)
-        return file if file and _is_sound(file) else None
+        return file if file and is_sound(file) else None
 
     def _convert(self, job: Job, path: str, etag: str, parquet: Path, form: Form) -> Path:
         """Make an Arrow file of a Parquet file."""
@@ -202,7 +199,7 @@ class ShardCache:
             ):
                 for group in range(reader.num_row_groups):
                     writer.append(reader.read_row_group(group, use_threads=False))
-            return _named(partial, _checksum(partial, is_arrow=True), form)
+            return named(partial, checksum_of(partial, is_arrow=True), form)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -230,12 +227,12 @@ class ShardCache:
             for archive, seen in zip(archives, keys, strict=True):
                 archive.confirm(seen)
             for each, checksum in written.items():
-                noted = _notes_file(self.root / each, etag)
+                noted = notes_file(self.root / each, etag)
                 if of_shard := notes.of(each):
                     replace_file(noted, to_json(of_shard))
-                final = finals[each] = _named(partials[each], checksum, forms[each])
+                final = finals[each] = named(partials[each], checksum, forms[each])
                 for other in final.parent.glob(f"{Path(each).stem}.*"):
-                    is_kept = other in (final, noted) or _is_beside(other, final)
+                    is_kept = other in (final, noted) or is_beside(other, final)
                     if not is_kept and self._is_done_with(other):
                         other.unlink(missing_ok=True)
         finally:
@@ -285,7 +282,7 @@ class ShardCache:
                     self._built_bytes += table.nbytes
                     del table  # free it before the next one is made
                     progress.update()
-            return _checksum(file, forms[path] is not None)
+            return checksum_of(file, forms[path] is not None)
 
         written: dict[str, Future[str]] = {}
         with tqdm(desc=f"Building {job.name}", unit=" tables", leave=False, delay=2) as progress:
@@ -316,64 +313,3 @@ def _check_subset(table: pa.Table, path: str) -> None:
         others = set(table["subset"].unique().to_pylist()) - {subset}
         if others:
             raise CorpusError(f"rows of {others} were made for {path}", fix="please report this")
-
-
-def _notes_file(place: Path, etag: str) -> Path:
-    return place.with_suffix(f".{etag}.notes")
-
-
-def etag_of(file: Path) -> str:
-    """The ETag in the file name of a cached shard."""
-    return _name_parts(file)[0]
-
-
-def _is_beside(file: Path, shard: Path) -> bool:
-    """Whether a file has the same rows as a shard: as Parquet, or in another form."""
-    etag, checksum = _name_parts(shard)
-    kind = file.name.partition(f".{etag}.")[2].partition(".")[2]
-    other = shard.name.partition(f".{checksum}.")[2]
-    return kind != other and kind.endswith(("parquet", "arrow"))
-
-
-def _name_parts(file: Path) -> tuple[str, str]:
-    """ETag and checksum in the file name of a cached shard."""
-    _, etag, checksum, *_ = file.name.split(".")
-    return etag, checksum
-
-
-def _suffix(form: Form | None) -> str:
-    return f".{form.name}.arrow" if form else ".parquet"
-
-
-def _named(partial: Path, checksum: str, form: Form | None) -> Path:
-    """Give a shard that is complete its name."""
-    final = partial.replace(partial.with_suffix(f".{checksum}{_suffix(form)}"))
-    _CHECKED[final] = _state(final)
-    return final
-
-
-def _checksum(file: Path, is_arrow: bool) -> str:
-    """Of a Parquet file, or of an Arrow file, which is some thirty times larger."""
-    return digest(file, FINGERPRINT if is_arrow else "sha256")[:CHECKSUM_DIGITS]
-
-
-def _is_sound(file: Path) -> bool:
-    """Whether a shard matches the checksum in its name; read again only if the file has changed.
-
-    A full or failing disk, a loss of power, or another program can change the file after it was
-    written.
-    """
-    try:
-        seen = _state(file)
-        if _CHECKED.get(file) != seen:
-            if _checksum(file, file.suffix == ".arrow") != _name_parts(file)[1]:
-                return False
-            _CHECKED[file] = seen
-    except OSError:  # deleted just now, or no longer readable
-        return False
-    return True
-
-
-def _state(file: Path) -> tuple[int, int, int]:
-    stat = file.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
