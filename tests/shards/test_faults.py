@@ -19,7 +19,7 @@ import pytest
 from datasets import load_dataset
 
 from builders.errors import CorpusError
-from builders.shards import cache as shards_module
+from builders.shards import named
 from tests.conftest import run_python
 from tests.releases import change_h5, change_member
 from tests.shards.test_cache import (
@@ -371,17 +371,17 @@ def test_a_sound_shard_is_read_once_by_a_process(
     own_home: Path, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []
-    digest = shards_module.digest
+    digest = named.digest
 
     def count(path: Path, algorithm: str) -> str:
         read.append(path.suffix)
         return digest(path, algorithm)
 
-    monkeypatch.setattr(shards_module, "digest", count)
+    monkeypatch.setattr(named, "digest", count)
     filesystem = fsspec.filesystem("corpus")
     filesystem.cat_file(SHARD)
     assert set(read) == {".partial"}
-    shards_module._CHECKED.clear()  # as in another process
+    named._CHECKED.clear()  # as in another process
     for _ in range(3):
         filesystem.cat_file(SHARD)
     assert read.count(".parquet") == 1
