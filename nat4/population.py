@@ -82,7 +82,7 @@ class Area:
         """All columns of the cell list, as text."""
         return self.every.table
 
-    @property
+    @cached_property
     def notes(self) -> list[Note]:
         """What the cell list lacks, and how many of its ids have other zero padding.
 

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features, Value
-from numpy.typing import NDArray
 
 from builders import schema
 from builders.conventions import (
@@ -24,6 +23,7 @@ from builders.conventions import (
 )
 from builders.errors import CorpusError
 from builders.nems.archive import recording_error
+from builders.nems.raster import Values
 from builders.nems.sessions import candidates, no_archive
 from builders.nems.signal import Signal
 from builders.release.archive import Archive
@@ -139,9 +139,9 @@ def _partial_notes(area: Area, response: Signal, spool: RasterSpool) -> Iterator
             yield Note(cell.partition("-")[0], cell, f"{stim}: {text}; {how}")
 
 
-def _masks(area: Area, stimuli: list[str]) -> dict[tuple[str, int], NDArray[np.float32]]:
+def _masks(area: Area, stimuli: list[str]) -> dict[tuple[str, int], Values]:
     """The part of `mask_est` in each window of some stimuli; empty if it cannot be read."""
-    found: dict[tuple[str, int], NDArray[np.float32]] = {}
+    found: dict[tuple[str, int], Values] = {}
     counts = dict.fromkeys(stimuli, 0)
     with suppress(CorpusError):
         for stim, mask in area.signal("mask_est", data=True).windows(stimuli):

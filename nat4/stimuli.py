@@ -52,7 +52,7 @@ def stimuli_job(areas: list[Area]) -> Job:
             }
             of_stimuli = trials_of(stimulus, list(windows))
             for stim, values in stimulus.windows(list(windows)):
-                windows[stim].append(values)
+                windows[stim].append(values.astype(np.float32))
             counted = _Counted(area, excluded)
             for stim, found in windows.items():
                 if not _are_one(found):

@@ -6,6 +6,8 @@ In HDF5, names and values can refer to any file of the machine, and a few bytes 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import h5py
@@ -19,8 +21,10 @@ from numpy.typing import NDArray
 
 #: Limit for the values of a dataset, or of one chunk; the largest published raster has 76 million.
 MAX_VALUES = 1 << 27
+#: The first bytes of an HDF5 file, unless a user block precedes them.
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: Errors that reading a file can raise.
-BAD_HDF5 = (
+BAD_HDF5: tuple[type[Exception], ...] = (
     OSError,
     LookupError,
     ValueError,
@@ -28,11 +32,46 @@ BAD_HDF5 = (
     MemoryError,
     ArithmeticError,
     RuntimeError,
-    igzip_lib.IsalError,
+    igzip_lib.IsalError,  # type: ignore[assignment]  # its stub declares an instance
 )
 
 
-def dataset(file: h5py.File, name: str, kinds: str = "fiu") -> h5py.Dataset:
+@dataclass(frozen=True)
+class StoredArray:
+    """A dataset that passed the checks of `dataset`, and what HDF5 says of it.
+
+    HDF5 is asked once: its answers take longer than inflating a cell's spike times.
+
+    Attributes
+    ----------
+    id : h5py.h5d.DatasetID
+        The dataset.
+    shape, chunks : tuple of int
+        Of the dataset, and of a chunk; no chunks if it is stored as one block.
+    dtype : numpy.dtype
+        Of its values.
+    filters : tuple of int
+        The codes of its filters, in the order in which they were applied.
+    """
+
+    id: h5py.h5d.DatasetID
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: np.dtype[Any]
+    filters: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return math.prod(self.shape)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of the values of a chunk."""
+        return math.prod(self.chunks) * self.dtype.itemsize
+
+
+def dataset(file: h5py.File, name: str, kinds: str = "fiu") -> StoredArray:
     """A dataset at the root, checked: its values are numbers in this file, at most `MAX_VALUES`.
 
     Parameters
@@ -51,25 +90,36 @@ def dataset(file: h5py.File, name: str, kinds: str = "fiu") -> h5py.Dataset:
     """
     if "/" in name or name in ("", "."):
         raise ValueError(f"{name!r} is no name of a dataset at the root")
-    link = file.get(name, getlink=True)
-    if link is None:
+    link = name.encode()
+    if not file.id.links.exists(link):
         raise KeyError(f"no dataset {name}")
-    if not isinstance(link, h5py.HardLink):
+    if file.id.links.get_info(link).type != h5py.h5l.TYPE_HARD:
         raise ValueError(f"{name} is a link that leads elsewhere")
-    found = file[name]
-    if not isinstance(found, h5py.Dataset) or found.shape is None:
+    if h5py.h5o.get_info(file.id, link).type != h5py.h5o.TYPE_DATASET:
         raise ValueError(f"{name} holds no array")
-    if found.is_virtual or found.external:
+    found = h5py.h5d.open(file.id, link)
+    space, created = found.get_space(), found.get_create_plist()
+    if space.get_simple_extent_type() == h5py.h5s.NULL:
+        raise ValueError(f"{name} holds no array")
+    layout = created.get_layout()
+    if layout == h5py.h5d.VIRTUAL or created.get_external_count():
         raise ValueError(f"the values of {name} lie in another file")
-    if found.dtype.kind not in kinds:
-        raise ValueError(f"{name} holds {found.dtype}, which are no numbers")
-    if max(math.prod(found.shape), math.prod(found.chunks or ())) > MAX_VALUES:
-        of = f"shape {found.shape} in chunks of {found.chunks}"
+    array = StoredArray(
+        found,
+        shape=space.get_simple_extent_dims(),
+        chunks=created.get_chunk() if layout == h5py.h5d.CHUNKED else (),
+        dtype=found.dtype,
+        filters=tuple(created.get_filter(i)[0] for i in range(created.get_nfilters())),
+    )
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"{name} holds {array.dtype}, which are no numbers")
+    if max(array.size, math.prod(array.chunks)) > MAX_VALUES:
+        of = f"shape {array.shape} in chunks of {array.chunks}"
         raise ValueError(f"{name} has {of}; {MAX_VALUES} values is the limit")
-    return found
+    return array
 
 
-def line_of_values(found: h5py.Dataset, content: bytes) -> NDArray[Any]:
+def line_of_values(found: StoredArray, content: bytes) -> NDArray[Any]:
     """The values of a `dataset`, along one axis, as HDF5 reads them.
 
     If gzip is the only filter, ISA-L inflates the chunks directly from the file's bytes, in two
@@ -78,7 +128,7 @@ def line_of_values(found: h5py.Dataset, content: bytes) -> NDArray[Any]:
 
     Parameters
     ----------
-    found : h5py.Dataset
+    found : StoredArray
         The dataset.
     content : bytes
         The bytes of the file that holds the dataset.
@@ -88,18 +138,17 @@ def line_of_values(found: h5py.Dataset, content: bytes) -> NDArray[Any]:
     ValueError, isal.igzip_lib.IsalError
         If a chunk is damaged or has the wrong size.
     """
-    with phil:
-        chunks = []
-        if _is_only_gzipped(found):
-            (length,), (step,) = found.shape, found.chunks
+    if _is_only_gzipped(found, content):
+        (length,), (step,) = found.shape, found.chunks
+        with phil:
             chunks = [found.id.get_chunk_info_by_coord((at,)) for at in range(0, length, step)]
-    if chunks and not any(chunk.filter_mask for chunk in chunks):  # bits of filters not applied
-        places = [(chunk.byte_offset, chunk.size) for chunk in chunks]
-        return _inflated(content, places, step, found.dtype, length)
+        if chunks and not any(chunk.filter_mask for chunk in chunks):  # bits of filters not applied
+            places = [(chunk.byte_offset, chunk.size) for chunk in chunks]
+            return _inflated(content, places, step, found.dtype, length)
     return read_values(found).reshape(-1)
 
 
-def read_values(found: h5py.Dataset) -> NDArray[Any]:
+def read_values(found: StoredArray) -> NDArray[Any]:
     """The values of a `dataset`, as HDF5 reads them.
 
     Raises
@@ -109,22 +158,20 @@ def read_values(found: h5py.Dataset) -> NDArray[Any]:
         missing ones.
     """
     if found.chunks:
-        filters = found.id.get_create_plist()
-        codes = [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]
-        size = math.prod(found.chunks) * found.dtype.itemsize
         with phil:
             n_chunks = found.id.get_num_chunks()
         for i in range(n_chunks):
-            _check_chunk(found, i, codes, size)
-    return np.asarray(found)
+            _check_chunk(found, i)
+    return np.asarray(h5py.Dataset(found.id))
 
 
-def _check_chunk(found: h5py.Dataset, number: int, codes: list[int], size: int) -> None:
+def _check_chunk(found: StoredArray, number: int) -> None:
     """Raise if a chunk has the wrong size; undoes only the filters that change its size."""
+    size = found.chunk_bytes
     with phil:
         chunk = found.id.get_chunk_info(number)
         mask, content = found.id.read_direct_chunk(chunk.chunk_offset)
-    for i, code in reversed([*enumerate(codes)]):
+    for i, code in reversed([*enumerate(found.filters)]):
         if mask >> i & 1:  # the filter was not applied to this chunk
             continue
         if code == h5py.h5z.FILTER_FLETCHER32:
@@ -150,15 +197,20 @@ def _inflated(
     return values
 
 
-def _is_only_gzipped(found: h5py.Dataset) -> bool:
+def _is_only_gzipped(found: StoredArray, content: bytes) -> bool:
     """Whether no chunk is missing, gzip is the only filter, and the layout is numpy's."""
-    if found.ndim != 1:
+    if len(found.shape) != 1 or found.filters != (h5py.h5z.FILTER_DEFLATE,):
         return False
-    filters = found.id.get_create_plist()
-    if filters.get_nfilters() != 1 or filters.get_filter(0)[0] != h5py.h5z.FILTER_DEFLATE:
+    # HDF5 versions differ in whether offsets count from the file's start if a user block is there.
+    if not content.startswith(SIGNATURE):
         return False
-    # With a user block, HDF5 versions differ in whether offsets count from the file's start.
-    if h5py.h5i.get_file_id(found.id).get_create_plist().get_userblock():
-        return False
-    is_whole = found.id.get_num_chunks() == -(-found.shape[0] // found.chunks[0])
-    return bool(is_whole and found.id.get_type().equal(h5py.h5t.py_create(found.dtype)))
+    with phil:
+        n_chunks = found.id.get_num_chunks()
+    is_whole = n_chunks == -(-found.shape[0] // found.chunks[0])
+    return bool(is_whole and found.id.get_type().equal(_type_of(found.dtype)))
+
+
+@cache
+def _type_of(dtype: np.dtype[Any]) -> h5py.h5t.TypeID:
+    """HDF5's type for values that lie on disk as in numpy's arrays."""
+    return h5py.h5t.py_create(dtype)

@@ -61,7 +61,10 @@ def read_signals(
     with reading(archive) as place:
         for member, content, size in members(archive, place):
             base, signal, suffix = _split_name(member)
-            if signal not in wanted or (signal not in data and size > LARGEST_SIDECAR):
+            is_data = suffix in DATA_FILES
+            if signal not in wanted or (
+                signal not in data and not is_data and size > LARGEST_SIDECAR
+            ):
                 continue
             invalid = "it is neither a plain file nor a folder" if content is None else ""
             if archive.path.is_dir() and (

@@ -16,8 +16,15 @@ from builders.errors import CorpusError, RecordingError
 from builders.nems.archive import recording_error
 from builders.nems.binning import Train, Trials, spike_bins
 from builders.nems.epochs import Epochs
-from builders.nems.hdf5 import BAD_HDF5, MAX_VALUES, dataset, line_of_values, read_values
-from builders.nems.raster import Raster
+from builders.nems.hdf5 import (
+    BAD_HDF5,
+    MAX_VALUES,
+    StoredArray,
+    dataset,
+    line_of_values,
+    read_values,
+)
+from builders.nems.raster import Raster, Values
 from builders.ragged import Floats
 from builders.release.archive import Archive
 from builders.texts import is_text
@@ -149,7 +156,7 @@ class Signal:
         self._expect("PointProcess")
         with self._h5() as file:
             found = [_spike_times(file, cell) for cell in cells]
-            if sum(each.size for each in found if isinstance(each, h5py.Dataset)) > MAX_VALUES:
+            if sum(each.size for each in found if isinstance(each, StoredArray)) > MAX_VALUES:
                 raise ValueError(f"more than {MAX_VALUES} spike times in all")
             for cell, each in zip(cells, found, strict=True):
                 try:
@@ -177,7 +184,7 @@ class Signal:
                     values = read_values(dataset(file, name)).astype(np.float32, copy=False)
                 yield name, values
 
-    def raster_blocks(self) -> Iterator[NDArray[np.float32]]:
+    def raster_blocks(self) -> Iterator[Values]:
         """The values of a rasterized signal in blocks of bins, (C, t) each; NaN where missing."""
         self._expect("RasterizedSignal")
         if isinstance(self.data, Raster):
@@ -209,8 +216,8 @@ class Signal:
             raise recording_error(self.archive, self.member, why)
         return self.channels
 
-    def windows(self, epochs: list[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """Name and values, (C, T) float32, of each trial of the given epochs, in time order.
+    def windows(self, epochs: list[str]) -> Iterator[tuple[str, Values]]:
+        """Name and values, (C, T), of each trial of the given epochs, in time order.
 
         A window is cut where the data end. At most one block and one window of the raster are in
         memory decompressed.
@@ -222,7 +229,8 @@ class Signal:
             for first, n_bins in zip(trials.first, trials.n_bins, strict=True)
         )
         blocks = self.raster_blocks()
-        held, start = np.empty((0, 0), np.float32), 0
+        held: Values = np.empty((0, 0), np.uint8)
+        start = 0
         for first, stop, epoch in spans:
             pieces, end = [held] if held.size else [], start + held.shape[1]
             while end < stop and (block := next(blocks, None)) is not None:
@@ -255,16 +263,16 @@ class Signal:
             yield
         except CorpusError:
             raise
-        except BAD_HDF5 as error:  # type: ignore[misc]
+        except BAD_HDF5 as error:
             why = f"{name}: {error}" if name else error
             raise recording_error(self.archive, self.member, why) from error
 
 
-def _spike_times(file: h5py.File, cell: str) -> h5py.Dataset | Exception:
+def _spike_times(file: h5py.File, cell: str) -> StoredArray | Exception:
     """The dataset of a cell's spike times; an exception if it is not valid."""
     try:
         found = dataset(file, cell)
-    except BAD_HDF5 as error:  # type: ignore[misc]
+    except BAD_HDF5 as error:
         return error
     # Spike times may have a second axis of length 1.
     if found.size in (0, max(found.shape, default=0)):

@@ -126,7 +126,7 @@ class StoredSpectrograms:
         told = [stim for stim, each in signal.all_trials.items() if isinstance(each, Trials)]
         for stim, values in signal.windows(told):
             if values.shape[1]:  # none if the data end before
-                windows.setdefault(stim, []).append(values)
+                windows.setdefault(stim, []).append(values.astype(np.float32))
         found = {}
         for stim, of_stim in windows.items():
             longest = max(of_stim, key=lambda each: each.shape[1])

@@ -11,18 +11,16 @@ from datasets import Features
 from numpy.typing import NDArray
 
 from builders.nems.binning import Ints
-from builders.shards.arrow import ROW_GROUP_BYTES, ragged, stored, table
+from builders.nems.raster import Packed, Values
+from builders.shards.arrow import PIECE_BYTES, ROW_GROUP_BYTES, ragged, stored, table
 from builders.shards.records import cut, of_stimuli
-
-#: Bytes of windows that become rows at once: enough to be fast, and few beside a row group.
-WINDOWS_BYTES = 1 << 16
 
 
 class RasterSpool:
     """Windows of a rasterized response, compressed in memory until their records are written.
 
     Records are ordered by stimulus but a raster by time, so all windows must be read before the
-    first record can be written. Spike counts compress 70:1.
+    first record can be written.
 
     Parameters
     ----------
@@ -38,23 +36,19 @@ class RasterSpool:
 
     def __init__(self, groups: dict[str, list[int]]) -> None:
         self._groups = groups
-        self._packed: dict[str, dict[str, list[tuple[int, bytes]]]] = {
-            group: {} for group in groups
-        }
+        self._packed: dict[str, dict[str, list[Packed]]] = {group: {} for group in groups}
         self._counts: Counter[str] = Counter()
         self._dropped: dict[tuple[str, int], NDArray[np.bool_]] = {}
         self.partial: dict[tuple[str, int], NDArray[np.bool_]] = {}
 
-    def add(self, stim: str, values: NDArray[np.float32]) -> None:
+    def add(self, stim: str, values: Values) -> None:
         """Add a stimulus' next window, (C, T): one trial of each cell that has data in it."""
         missing = ~np.isfinite(values)
         if (missing.any(axis=1) & ~missing.all(axis=1)).any():
             self.partial[stim, self._counts[stim]] = missing
         self._counts[stim] += 1
         for group, rows in self._groups.items():
-            content = values[rows]
-            packed = content.nbytes, pa.compress(content, "lz4", asbytes=True)
-            self._packed[group].setdefault(stim, []).append(packed)
+            self._packed[group].setdefault(stim, []).append(Packed.of(values[rows]))
 
     def drop(self, stim: str, trial: int, cells: NDArray[np.bool_]) -> None:
         """Mark a window of a stimulus as no trial of the cells where `cells`, (C,), is True."""
@@ -84,10 +78,12 @@ class RasterSpool:
         """
         packed, schema = self._packed[group], stored(features)
         stimuli = sorted(packed) if len(cells) else []
-        sizes = np.array([sum(size for size, _ in packed[stim]) for stim in stimuli], np.int64)
+        sizes = np.array(
+            [4 * sum(each.size for each in packed[stim]) for stim in stimuli], np.int64
+        )
         for some in cut(sizes, ROW_GROUP_BYTES):
             pieces, rows = [], []
-            for piece in cut(sizes, WINDOWS_BYTES, some):
+            for piece in cut(sizes, PIECE_BYTES, some):
                 response, stim_of, cell_of = _piece(
                     [self._windows(group, stimuli[i]) for i in range(piece.start, piece.stop)]
                 )
@@ -108,11 +104,9 @@ class RasterSpool:
     def _windows(self, group: str, stim: str) -> list[NDArray[np.float32]]:
         """The windows of a stimulus, (C, T) each, of one group; NaN where `drop` says so."""
         windows = []
-        for trial, (size, packed) in enumerate(self._packed[group][stim]):
-            content = pa.decompress(packed, size, "lz4")
-            window = np.frombuffer(content, np.float32).reshape(len(self._groups[group]), -1)
+        for trial, packed in enumerate(self._packed[group][stim]):
+            window = packed.values().astype(np.float32)
             if (dropped := self._dropped.get((stim, trial))) is not None:
-                window = window.copy()
                 window[dropped[self._groups[group]]] = np.nan
             windows.append(window)
         return windows

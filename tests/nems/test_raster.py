@@ -20,7 +20,7 @@ COUNTS = st.integers(0, 12).map(float)
 NUMBERS = COUNTS | st.sampled_from([0.05, 0.5, -1.0, 1e10, np.nan, np.inf, -np.inf])
 
 
-def values(text: bytes) -> NDArray[np.float32]:
+def values(text: bytes) -> raster.Values:
     return np.concatenate(list(Raster(io.BytesIO(text)).blocks()), axis=1)
 
 
@@ -41,7 +41,7 @@ def test_values_are_those_of_the_text(
 ) -> None:
     with patch.multiple(raster, RASTER_BLOCK=block, NUMBERS_BLOCK=numbers_block):
         found = values(raster_csv(expected))
-    assert found.dtype == np.float32
+    assert found.dtype == np.float32 or (found.dtype == np.uint8 and found.max() < 10)
     slow = np.loadtxt(io.BytesIO(raster_csv(expected)), delimiter=",", ndmin=2).T
     np.testing.assert_array_equal(found, slow.astype(np.float32))
 
