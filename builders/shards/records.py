@@ -65,9 +65,9 @@ def record_tables(
         of_cell = np.full(len(names), -1)
         with spoiling(stim_columns(stim)["stim_id"]):
             found = responses.presentations(stim, names)
-        for cell in names:
-            for text in responses.gaps.get((stim, cell), ()):
-                note(stim, text)
+        gaps = responses.gaps.get(stim, {})
+        for text in (text for cell in names if cell in gaps for text in gaps[cell]):
+            note(stim, text)
         for number, trials in found.items():
             for text in trial_notes(trials, responses.width):
                 note(stim, text)
@@ -85,7 +85,7 @@ def record_tables(
         np.int64
     )
     onsets = np.concatenate([each.onsets for each in presented])
-    columns = [stim_columns(stim) for stim in stimuli]
+    described = pa.Table.from_pylist([stim_columns(stim) for stim in stimuli])
     begins = np.array([responses.offsets[cell] for cell in names], np.int64)
     starts = np.cumsum(n_trials) - n_trials
     schema = stored(features)
@@ -101,11 +101,10 @@ def record_tables(
     for rows in cut(row_bytes, ROW_GROUP_BYTES):
         shown = row_shown[rows]
         trial = ranges(starts[shown], n_trials[shown])
-        meta = cells.take(pa.array(row_cell[rows]))
         yield table(
             {
-                **of_stimuli(columns, row_stim[rows]),
-                **{name: meta[name] for name in meta.column_names},
+                **taken(described, row_stim[rows]),
+                **taken(cells, row_cell[rows]),
                 "response": pa.chunked_array(
                     [counted(piece) for piece in cut(row_bytes, PIECE_BYTES, rows)]
                 ),
@@ -124,8 +123,7 @@ def cut(row_bytes: Ints, size: int, rows: slice = slice(None)) -> Iterator[slice
         yield slice(int(start), int(stop))
 
 
-def of_stimuli(columns: list[dict[str, str]], rows: Ints) -> dict[str, pa.Array]:
-    """The columns that describe stimuli; `rows` has each row's index into `columns`."""
-    return {
-        key: pa.array([each[key] for each in columns]).take(pa.array(rows)) for key in columns[0]
-    }
+def taken(of: pa.Table, rows: Ints) -> dict[str, pa.ChunkedArray]:
+    """The columns of a table, at some of its rows."""
+    found = of.take(pa.array(rows))
+    return dict(zip(found.column_names, found.columns, strict=True))

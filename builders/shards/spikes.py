@@ -61,8 +61,8 @@ class Responses:
         each set of recordings that were joined.
     errors : dict of str to CorpusError
         For each cell whose response cannot be read, the reason.
-    gaps : dict of (str, str) to list of str
-        Notes on the values that are missing, for each stimulus and cell.
+    gaps : dict of str to dict of str to list of str
+        Stimulus -> cell -> notes on the values that are missing.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Responses:
         self.width = _bin_width(signals, conventions.bin_seconds)
         self.trials: list[AllTrials] = [each.all_trials for each in signals]
         self.errors: dict[str, CorpusError] = {}
-        self.gaps: dict[tuple[str, str], list[str]] = {}
+        self.gaps: dict[str, dict[str, list[str]]] = {}
         self.recording: dict[str, int] = {}
         self.offsets: dict[str, int] = {}
         stops = ([each.stop for each in _told(of).values()] for of in self.trials)
@@ -237,10 +237,10 @@ class Rasters(Responses):
             partly = sum(bool(each.any()) for each in missing) - int(empty.sum())
             if partly:
                 text = f"values of {cell} are missing in {occurrences(partly)}: they are NaN"
-                self.gaps.setdefault((stim, cell), []).append(text)
+                self.gaps.setdefault(stim, {}).setdefault(cell, []).append(text)
             if empty.any():
                 text = f"{occurrences(int(empty.sum()))} left out: without a value of {cell}"
-                self.gaps.setdefault((stim, cell), []).append(text)
+                self.gaps.setdefault(stim, {}).setdefault(cell, []).append(text)
                 kept = ~empty
                 left = replace(
                     trials,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from builders.nems.binning import Ints
 from builders.nems.raster import Packed, Values
 from builders.shards.arrow import PIECE_BYTES, ROW_GROUP_BYTES, ragged, stored, table
-from builders.shards.records import cut, of_stimuli
+from builders.shards.records import cut, taken
 
 
 class RasterSpool:
@@ -78,6 +78,8 @@ class RasterSpool:
         """
         packed, schema = self._packed[group], stored(features)
         stimuli = sorted(packed) if len(cells) else []
+        described = pa.Table.from_pylist([stim_columns(stim) for stim in stimuli])
+        # Bytes of the float32 values.
         sizes = np.array(
             [4 * sum(each.size for each in packed[stim]) for stim in stimuli], np.int64
         )
@@ -90,11 +92,10 @@ class RasterSpool:
                 pieces.append(response)
                 rows.append((stim_of + piece.start, cell_of))
             row_stim, row_cell = map(np.concatenate, zip(*rows, strict=True))
-            meta = cells.take(pa.array(row_cell))
             yield table(
                 {
-                    **of_stimuli([stim_columns(stim) for stim in stimuli], row_stim),
-                    **{name: meta[name] for name in meta.column_names},
+                    **taken(described, row_stim),
+                    **taken(cells, row_cell),
                     "response": pa.chunked_array(pieces),
                     "onsets": [[]] * len(row_stim),
                 },
