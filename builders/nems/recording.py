@@ -61,9 +61,9 @@ def read_signals(
     with reading(archive) as place:
         for member, content, size in members(archive, place):
             base, signal, suffix = _split_name(member)
-            is_data = suffix in DATA_FILES
+            is_sidecar = suffix in SIDECARS
             if signal not in wanted or (
-                signal not in data and not is_data and size > LARGEST_SIDECAR
+                signal not in data and is_sidecar and size > LARGEST_SIDECAR
             ):
                 continue
             invalid = "it is neither a plain file nor a folder" if content is None else ""

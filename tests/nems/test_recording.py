@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from builders.errors import CorpusError
 from builders.nems import raster as raster_module
+from builders.nems import recording as recording_module
 from builders.nems.binning import MAX_BINS
 from builders.nems.recording import LARGEST_SIDECAR, read_signals
 from builders.nems.signal import SIGNAL_TYPES, Signal
@@ -392,6 +393,15 @@ def test_a_broken_signal_is_refused_only_where_its_data_are_asked_for(
     assert list(read_signals(archive, ["resp"], ["stim"])) == ["resp"]
     with pytest.raises(CorpusError, match=rf"{SESSION}\.stim|no signal 'stim'"):
         read_signals(archive, ["resp", "stim"])
+
+
+def test_data_that_are_not_asked_for_may_have_any_size(scratch: Path) -> None:
+    """A population's raster has 1.9 GB; without its data, it is not parsed."""
+    files = recording()
+    limit = max(len(each) for name, each in files.items() if not name.endswith(".h5"))
+    with patch.object(recording_module, "LARGEST_SIDECAR", limit):
+        assert len(files[f"{SESSION}.resp.h5"]) > limit
+        assert list(read_signals(pack(scratch, files), [], ["resp"])) == ["resp"]
 
 
 def test_two_files_of_one_name_in_a_folder_are_refused_where_they_are_asked_for(
