@@ -232,8 +232,9 @@ def test_counts_and_spike_times_of_a_cell_are_joined(folder: Path) -> None:
     assert np.isnan(third[5:]).tolist() == [True] * 5  # past the end of the counts
 
 
-def test_a_rasterized_spectrogram(folder: Path) -> None:
-    values = np.arange(100.0).reshape(2, 50)
+@pytest.mark.parametrize("below", [100, 10])  # up to 9, a raster is kept as bytes
+def test_a_rasterized_spectrogram(folder: Path, below: int) -> None:
+    values = np.arange(100.0).reshape(2, 50) % below
     values[:, 40:50] = values[:, 0:10]  # the second presentation
     stim = signal(
         "stim",
