@@ -193,7 +193,8 @@ FIGURES = {
         DATASETS,
         """
         stream = load_dataset("./wingert2026", "A1", split="est", streaming=True)
-        count = sum(len(table) for table in stream.with_format("arrow").iter(1000))
+        for table in stream.with_format("arrow").iter(1000): pass  # builds the shards
+        start(); count = sum(len(table) for table in stream.with_format("arrow").iter(1000))
         """,
         after="load A1, cold",
     ),
