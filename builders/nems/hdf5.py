@@ -40,7 +40,7 @@ BAD_HDF5: tuple[type[Exception], ...] = (
 class StoredArray:
     """A dataset that passed the checks of `dataset`, and what HDF5 says of it.
 
-    HDF5 is asked once: its answers take longer than inflating a cell's spike times.
+    HDF5 is asked once: its answers take about as long as inflating a cell's spike times.
 
     Attributes
     ----------
