@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -51,7 +51,7 @@ def _signal(archive: Archive, name: str, data: bool) -> Signal:
     return signals[name]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Area:
     """One area: its population recording, and its sites' recordings.
 
@@ -82,19 +82,13 @@ class Area:
         """All columns of the cell list, as text."""
         return self.every.table
 
-    @cached_property
+    @property
     def notes(self) -> list[Note]:
         """What the cell list lacks, and how many of its ids have other zero padding.
 
         Padding is compared with the population's ids, which are read for this.
         """
-        cells = self.signal(RESPONSE).channels
-        how = [way for _, way in match_cells(cells, self.listed["cellid"].to_pylist()).values()]
-        notes = list(dict.fromkeys([*self.known.notes, *self.every.notes]))
-        if n := how.count("number"):
-            text = f"matched by number, their ids being padded otherwise: {n} of {len(cells)} cells"
-            notes.append(Note("", self.known.file.path.name, text))
-        return notes
+        return _list_notes(self, tuple(self.signal(RESPONSE).channels))
 
     @property
     def excluded(self) -> dict[str, str]:
@@ -141,17 +135,9 @@ class Area:
             raise recording_error(response.archive, member, f"chans names {twice[0]} twice")
         return response.channels
 
-    @cached_property
-    def _cells(self) -> pa.Table:
-        ids = self.ids()
-        columns = id_columns(ids)
-        columns |= {"site": columns["session"], "area": pa.array([self.name] * len(ids))}
-        columns |= {"auditory": self.listed["sig_auditory"].take(self.rows(ids))}
-        return pa.table({name: columns[name] for name in (*CELL_ID, "auditory")})
-
     def cells(self) -> pa.Table:
         """The cells of the population, in its order, with the columns from the cell list."""
-        return self._cells
+        return _described(self, tuple(self.ids()))
 
     def cell_notes(self) -> list[Note]:
         """Notes about cells that are only in the population or only in the cell list."""
@@ -199,6 +185,30 @@ class Area:
         """The cells of one site: the columns of its records that describe a cell."""
         cells = self.cells()
         return cells.filter(pc.equal(cells["site"], site))
+
+
+# These two are asked for each site. Their results are kept for the ids that the population has now:
+# an unpacked population can be edited while an `Area` lives.
+
+
+@lru_cache(maxsize=4)
+def _described(area: Area, cells: tuple[str, ...]) -> pa.Table:
+    """Some cells of an area, with the columns from the cell list."""
+    columns = id_columns([*cells])
+    columns |= {"site": columns["session"], "area": pa.array([area.name] * len(cells))}
+    columns |= {"auditory": area.listed["sig_auditory"].take(area.rows([*cells]))}
+    return pa.table({name: columns[name] for name in (*CELL_ID, "auditory")})
+
+
+@lru_cache(maxsize=4)
+def _list_notes(area: Area, cells: tuple[str, ...]) -> list[Note]:
+    """The notes on an area's cell list, if the population has these cells."""
+    how = [way for _, way in match_cells([*cells], area.listed["cellid"].to_pylist()).values()]
+    notes = list(dict.fromkeys([*area.known.notes, *area.every.notes]))
+    if n := how.count("number"):
+        text = f"matched by number, their ids being padded otherwise: {n} of {len(cells)} cells"
+        notes.append(Note("", area.known.file.path.name, text))
+    return notes
 
 
 def _cell_note(cell: str, text: str) -> Note:

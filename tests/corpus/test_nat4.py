@@ -12,6 +12,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -273,16 +274,40 @@ def test_records_of_both_corpora_concatenate(home: Path) -> None:
 
 def test_unpacked_folders_give_the_same_records(release: Path) -> None:
     packed = load("TNC008a")
-    for archive in (release / f"A1_{POPULATION}", site_archive(release, "TNC008a")):
-        folder = archive.with_name(archive.name.removesuffix(".tgz"))
-        folder.mkdir()
-        with tarfile.open(archive) as tar:
-            for info in tar:
-                file = tar.extractfile(info)
-                (folder / info.name.split("/")[-1]).write_bytes(file.read() if file else b"")
-        archive.unlink()
+    unpack(release / f"A1_{POPULATION}")
+    unpack(site_archive(release, "TNC008a"))
     unpacked = load("TNC008a")
     assert [unpacked[subset][:] for subset in packed] == [packed[subset][:] for subset in packed]
+
+
+def unpack(archive: Path) -> Path:
+    folder = archive.with_name(archive.name.removesuffix(".tgz"))
+    folder.mkdir()
+    with tarfile.open(archive) as tar:
+        for info in tar:
+            file = tar.extractfile(info)
+            (folder / info.name.split("/")[-1]).write_bytes(file.read() if file else b"")
+    archive.unlink()
+    return folder
+
+
+def test_an_unpacked_population_is_edited_between_two_loads(release: Path) -> None:
+    folder = unpack(release / f"A1_{POPULATION}")
+    before = load("TNC008a", "est")
+    (file,) = folder.glob("*.resp.json")
+    cell, other = before["cell_id"][0], f"{before['cell_id'][0]}9"
+    # In place: neither the names in the folder nor its date change.
+    with file.open("r+b") as opened:
+        edited = opened.read().replace(f'"{cell}"'.encode(), f'"{other}"'.encode())
+        opened.seek(0)
+        opened.write(edited)
+    after = load("TNC008a", "est")
+    assert cell not in after["cell_id"]
+    assert responses_of(after, other) == responses_of(before, cell)
+
+
+def responses_of(records: Dataset, cell: str) -> list[tuple[Any, ...]]:
+    return [(row["stim_id"], row["response"]) for row in records if row["cell_id"] == cell]
 
 
 def test_site_archives_are_read_inside_the_zip(release: Path) -> None:
