@@ -39,7 +39,7 @@ test-versions: .venv-middle/installed
 	$(call in_python,3.12,)
 	$(call in_python,3.13,)
 
-LOADING := tests/repository/test_load.py tests/repository/test_pinning.py tests/repository/test_preparing.py
+LOADING := $(addprefix tests/repository/test_,load.py pinning.py preparing.py workers.py)
 READING := $(LOADING) tests/nems tests/shards tests/corpus/test_families.py tests/corpus/test_trials.py
 
 define in_python

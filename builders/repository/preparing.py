@@ -2,15 +2,16 @@
 
 `datasets` would first download all shards, which builds them as Parquet, and then copy one after
 the other to an Arrow file of its own. With this patch, shards are built as Arrow files at once, and
-a data set gets links to them: configs that have the same shards share their files. Its other steps,
-streams, and data sets that have other files stay as they are.
+a data set gets links to them: configs that have the same shards share their files. The workers of a
+load share its jobs. Its other steps, streams, and data sets that have other files stay as they are.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from datasets import Features
 from datasets.exceptions import DatasetGenerationError
 from datasets.fingerprint import Hasher
 from datasets.packaged_modules.parquet.parquet import Parquet
+from filelock import Timeout
 from fsspec.core import url_to_fs
 from multiprocess import parent_process
 
@@ -110,7 +112,8 @@ def _arrow_files(
     self: Parquet, files: Iterable[Any]
 ) -> Iterator[tuple[Callable[..., Any], pa.Table]]:
     """For each shard, in order: what calls a function with its Arrow file, and its rows."""
-    wanted = [_wanted(file if isinstance(file, str) else file[0]) for file in files]
+    urls = [file if isinstance(file, str) else file[0] for file in files]
+    wanted = [_wanted(url) for url in urls]
     if not wanted:
         return
     form = _form(self, wanted[0].job.features)
@@ -118,13 +121,53 @@ def _arrow_files(
     first: dict[tuple[Path, str], Wanted] = {}
     for each in wanted:
         first.setdefault((each.cache.root, each.job.name), each)
-    calls = (partial(each.open, mapped, form, beside) for each in first.values())
-    # A worker of `datasets` builds one job at a time: the other workers build theirs.
-    built = in_turn(calls, _AHEAD, 0 if parent_process() else 2)
+    built: Iterator[pa.Table]
+    helping: Iterator[bool] = iter(())
+    if parent_process():
+        helping = _helping(_urls(self), urls[0], first.values(), form, beside)
+        built = (_open(each, form, beside, helping) for each in first.values())
+    else:
+        calls = (partial(each.open, mapped, form, beside) for each in first.values())
+        built = in_turn(calls, _AHEAD, 2)
     for each in wanted:
         opened = partial(each.open, form=form, beside=beside)
         is_first = each is first[each.cache.root, each.job.name]
         yield opened, next(built) if is_first else opened(mapped)
+    while next(helping, False):
+        pass
+
+
+def _open(wanted: Wanted, form: Form, beside: Collection[str], helping: Iterator[bool]) -> pa.Table:
+    """The rows of a shard; while another worker builds it, this one builds something else."""
+    while True:
+        try:
+            return wanted.open(mapped, form, beside, timeout=0)
+        except Timeout:
+            if not next(helping, False):
+                return wanted.open(mapped, form, beside)
+
+
+def _helping(
+    urls: list[str], begin: str, own: Iterable[Wanted], form: Form, beside: Collection[str]
+) -> Iterator[bool]:
+    """Build what other workers have not begun: one job at each step, which gives True.
+
+    `datasets` gives each worker the same number of shards in a row, however long each takes. They
+    begin at `begin`, so this goes through the others from the one before it, backwards.
+    """
+    seen = {(each.cache.corpus, path) for each in own for path in each.job.paths}
+    at = urls.index(begin)
+    for url in reversed(urls[at:] + urls[:at]):
+        corpus, _, path = split_path(url)
+        if (corpus, path) in seen:
+            continue
+        each = _wanted(url)
+        seen.update((corpus, path) for path in each.job.paths)
+        if each.is_missing(form):
+            # Another worker builds it, or will raise what is wrong with it.
+            with suppress(Timeout, CorpusError):
+                each.open(mapped, form, beside, timeout=0)
+            yield True
 
 
 def _form(self: Parquet, stored: Features) -> Form:

@@ -25,6 +25,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.utils import tqdm
+from filelock import Timeout
 
 from builders.conventions import SUBSETS
 from builders.errors import CorpusError, RecordingError
@@ -130,7 +131,12 @@ class ShardCache:
             return None
 
     def shard(
-        self, job: Job, path: str, form: Form | None = None, beside: Collection[str] = ()
+        self,
+        job: Job,
+        path: str,
+        form: Form | None = None,
+        beside: Collection[str] = (),
+        timeout: float = -1,
     ) -> Path:
         """The shard's file. If it is missing or damaged, it is built, with others of its job.
 
@@ -146,22 +152,28 @@ class ShardCache:
         beside : collection of str
             The paths that will be asked for in the same form. The others are not built if the job
             is of one session, and are written as Parquet if it is of many.
+        timeout : float
+            How long to wait for another process that builds the job, in seconds; without limit if
+            negative.
 
         Raises
         ------
         CorpusError
             If it cannot be built. No partial file is left.
+        filelock.Timeout
+            If another process is still building the job after `timeout`.
         """
         file = self.find(path, self.etag(job), form)
         if file and is_sound(file):
             return file
-        return _BUILDING.submit(self._find_or_build, job, path, form, {path, *beside}).result()
+        in_form = {path, *beside}
+        return _BUILDING.submit(self._find_or_build, job, path, form, in_form, timeout).result()
 
     def _find_or_build(
-        self, job: Job, path: str, form: Form | None, in_form: Collection[str]
+        self, job: Job, path: str, form: Form | None, in_form: Collection[str], timeout: float
     ) -> Path:
         try:
-            with locked(self.root / "locks" / f"{job.name}.lock"):
+            with locked(self.root / "locks" / f"{job.name}.lock", timeout):
                 etag = self.etag(job)
                 if found := self._find_sound(path, etag, form):
                     return found
@@ -170,6 +182,8 @@ class ShardCache:
                 return self._build(job, path, form, in_form)
         except RecordingError as error:
             raise error.of(self.corpus, job.session) from error
+        except Timeout:
+            raise
         except OSError as error:
             raise CorpusError(
                 "cannot write a shard",

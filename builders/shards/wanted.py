@@ -40,21 +40,27 @@ class Wanted:
     etag: str = ""
 
     def open(
-        self, how: Callable[[Path], T], form: Form | None = None, beside: Collection[str] = ()
+        self,
+        how: Callable[[Path], T],
+        form: Form | None = None,
+        beside: Collection[str] = (),
+        timeout: float = -1,
     ) -> T:
         """Call a function with the shard's file, which is built if it is missing or damaged.
 
-        If the file is deleted before the function can open it, it is built again. `form` and
-        `beside` are those of `ShardCache.shard`.
+        If the file is deleted before the function can open it, it is built again. `form`, `beside`
+        and `timeout` are those of `ShardCache.shard`.
 
         Raises
         ------
         CorpusError
             If it cannot be built, or its content is no longer the one that was listed.
+        filelock.Timeout
+            If another process is still building it after `timeout`.
         """
         for _ in range(OPEN_ATTEMPTS):
             with suppress(FileNotFoundError):
-                opened = how(self.cache.shard(self.job, self.path, form, beside))
+                opened = how(self.cache.shard(self.job, self.path, form, beside, timeout))
                 self.check()
                 return opened
         place = f"{self.cache.corpus}/{self.path}"
@@ -64,6 +70,10 @@ class Wanted:
             why="its shard has been deleted as soon as it was built",
             fix="let whoever deletes the cache finish, then load again",
         )
+
+    def is_missing(self, form: Form | None = None) -> bool:
+        """Whether its file is not there yet."""
+        return self.cache.find(self.path, self.cache.etag(self.job), form) is None
 
     def check(self) -> None:
         """Raise a `CorpusError` if its content is no longer the one that was listed."""
