@@ -43,7 +43,9 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parent.parent
 PAUSE = 0.02  # s between two looks at a child's memory
-TOUCHED = 2 << 30  # bytes that are asked for before each child
+#: Bytes that are asked for before each child: as many as the tables of A1+PEG, and more. At most
+#: half of what is free.
+TOUCHED = 6 << 30
 
 READ_ARCHIVES = """
 import glob, io, os, tarfile
@@ -346,9 +348,10 @@ def measure(figure: Figure, caches: Path, watched: bool = False) -> Measured:
 
 
 def _touch_memory() -> None:
-    with mmap.mmap(-1, TOUCHED, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+    size = min(TOUCHED, os.sysconf("SC_AVPHYS_PAGES") // 2 * mmap.PAGESIZE)
+    with mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         memory.madvise(mmap.MADV_HUGEPAGE)
-        for page in range(0, TOUCHED, mmap.PAGESIZE):
+        for page in range(0, size, mmap.PAGESIZE):
             memory[page] = 1
 
 
