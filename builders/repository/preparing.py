@@ -152,8 +152,9 @@ def _helping(
 ) -> Iterator[bool]:
     """Build what other workers have not begun: one job at each step, which gives True.
 
-    `datasets` gives each worker the same number of shards in a row, however long each takes. They
-    begin at `begin`, so this goes through the others from the one before it, backwards.
+    `datasets` gives each worker the same number of shards in a row, however long each takes. This
+    worker's begin at `begin`, and each worker builds its own from the first one on. So this goes
+    backwards, from the one before `begin`.
     """
     seen = {(each.cache.corpus, path) for each in own for path in each.job.paths}
     at = urls.index(begin)
