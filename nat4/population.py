@@ -187,8 +187,8 @@ class Area:
         return cells.filter(pc.equal(cells["site"], site))
 
 
-# The jobs of each site ask for these two. Results are kept together with the ids that the population
-# had: an unpacked population can be edited while an `Area` lives.
+# The jobs of each site ask for these two. Results are kept together with the ids that the
+# population had: an unpacked population can be edited while an `Area` lives.
 
 
 @lru_cache(maxsize=4)
