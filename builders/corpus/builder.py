@@ -13,10 +13,7 @@ from datasets.packaged_modules.parquet.parquet import Parquet
 from builders.corpus.configs import CorpusConfig
 from builders.errors import CorpusError, unknown
 from builders.files import home, user_path
-from builders.release.addresses import UrlFiles
-from builders.release.fetched import FetchedRelease
 from builders.release.local import Release
-from builders.release.record import ZenodoRecord
 from builders.shards.job import Job
 from builders.shards.notes import Note
 from builders.urls import repository_url
@@ -156,11 +153,8 @@ class CorpusBuilder(Parquet):
         """
         variable = f"{cls.corpus.upper()}_DATA"
         named = os.environ.get(variable)
-        place = cls.corpus, cls.source, home() / "releases" / cls.corpus, cls.published
-        if not named and cls.record:
-            return FetchedRelease(ZenodoRecord(*place, cls.record))
-        if not named and cls.urls:
-            return FetchedRelease(UrlFiles(*place, cls.urls))
+        if not named and (cls.record or cls.urls):
+            return cls._fetched()
         if not named:
             raise CorpusError(
                 f"no release of {cls.corpus}",
@@ -178,6 +172,18 @@ class CorpusBuilder(Parquet):
                 fix=f"correct {variable}{without}",
             )
         return Release(cls.corpus, folder, cls.source)
+
+    @classmethod
+    def _fetched(cls) -> Release:
+        # Imported here since it imports requests, which takes 25 ms: a site loads in 400.
+        from builders.release.addresses import UrlFiles
+        from builders.release.fetched import FetchedRelease
+        from builders.release.record import ZenodoRecord
+
+        place = cls.corpus, cls.source, home() / "releases" / cls.corpus, cls.published
+        if cls.record:
+            return FetchedRelease(ZenodoRecord(*place, cls.record))
+        return FetchedRelease(UrlFiles(*place, cls.urls))
 
 
 def _no_folder(path: Path) -> str:
