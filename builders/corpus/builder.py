@@ -175,7 +175,7 @@ class CorpusBuilder(Parquet):
 
     @classmethod
     def _fetched(cls) -> Release:
-        # Imported here since it imports requests, which takes 25 ms: a site loads in 400.
+        # Imported here: they import requests, which takes 25 of the 400 ms in which a site loads.
         from builders.release.addresses import UrlFiles
         from builders.release.fetched import FetchedRelease
         from builders.release.record import ZenodoRecord

@@ -123,7 +123,7 @@ def _arrow_files(
         first.setdefault((each.cache.root, each.job.name), each)
     built: Iterator[pa.Table]
     helping: Iterator[bool] = iter(())
-    if parent_process():
+    if parent_process():  # a worker builds one job at a time: the others build theirs
         helping = _helping(_urls(self), urls[0], first.values(), form, beside)
         built = (_open(each, form, beside, helping) for each in first.values())
     else:
