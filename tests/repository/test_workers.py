@@ -58,7 +58,7 @@ def wait(until: Callable[[], bool]) -> None:
 
 
 def processes(log: Path) -> dict[str, str]:
-    """The process that built each job, in the order in which they were done; fails if one was built twice."""
+    """The process that built each job, in the order in which they were done; none may be twice."""
     lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
     found = dict(lines)
     assert len(found) == len(lines)
